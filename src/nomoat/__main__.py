@@ -1,0 +1,5 @@
+"""``python -m nomoat`` is ``nomoat``."""
+
+from nomoat.cli.main import entry
+
+entry()

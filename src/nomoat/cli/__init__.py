@@ -1,0 +1,1 @@
+"""The verbs. The only room that prints, reads the terminal or exits."""

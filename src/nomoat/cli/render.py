@@ -1,0 +1,137 @@
+"""Records to eyes: a progress bar and sentences for a person, JSON lines for a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from nomoat.cli.environment import Environment
+from nomoat.core.records import Done, Eval, Note, Progress, Record, Sample, Saved, Step, as_json
+
+
+def render(records: Iterable[Record], env: Environment, *, json_lines: bool) -> Done | None:
+    """Show every record as it comes; return the last ``Done``."""
+    done: Done | None = None
+    screen: _Screen | _JsonLines = _JsonLines(env) if json_lines else _Screen(env)
+    with screen:
+        for record in records:
+            screen.show(record)
+            if isinstance(record, Done):
+                done = record
+    return done
+
+
+class _JsonLines:
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+
+    def __enter__(self) -> _JsonLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, record: Record) -> None:
+        self._env.print(json.dumps(as_json(record), ensure_ascii=False, default=str))
+
+
+class _Screen:
+    """A rich progress bar on a terminal; now and then a plain line elsewhere."""
+
+    def __init__(self, env: Environment) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._env = env
+        self._console = Console(file=env.stderr, highlight=False, soft_wrap=True)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[detail]}"),
+            console=self._console,
+            transient=True,
+            disable=not env.talks_to_a_person,
+        )
+        self._stage = ""
+        self._task: Any = None
+        self._said_tenth = -1
+
+    def __enter__(self) -> _Screen:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, record: Record) -> None:
+        match record:
+            case Step():
+                self._step(record)
+            case Progress():
+                detail = _amount(record.done, record.unit)
+                if record.total is not None:
+                    detail += f" of {_amount(record.total, record.unit)}"
+                self._move(record.stage, record.done, record.total, detail)
+            case Eval():
+                best = " (best so far)" if record.best else ""
+                self._line(f"  step {record.step}: held-out loss {record.loss:.4f}{best}")
+            case Note():
+                self._line(("warning: " if record.warning else "") + record.text)
+            case Saved():
+                if record.what != "checkpoint":
+                    self._line(f"saved {record.what}: {record.path}")
+            case Sample() | Done():
+                pass
+
+    def _step(self, record: Step) -> None:
+        detail = (
+            f"{record.step}/{record.total_steps}  loss {record.loss:.3f}  "
+            f"{record.tokens_per_second:.0f} tok/s  {duration(record.remaining_s)} left"
+        )
+        self._move("training", record.step, record.total_steps, detail)
+
+    def _move(self, stage: str, done: float, total: float | None, detail: str) -> None:
+        if stage != self._stage:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(stage, total=total, detail=detail)
+            self._stage, self._said_tenth = stage, -1
+        self._bar.update(self._task, completed=done, total=total, detail=detail)
+        if not self._env.talks_to_a_person and total:
+            tenth = int(10 * done / total)
+            if tenth != self._said_tenth:
+                self._said_tenth = tenth
+                self._env.say(f"  {stage}: {detail}")
+
+    def _line(self, text: str) -> None:
+        if self._env.talks_to_a_person:
+            self._console.print(text, markup=False)
+        else:
+            self._env.say(text)
+
+
+def _amount(value: float, unit: str) -> str:
+    if unit == "B":
+        return size(value)
+    return f"{value:,.0f} {unit}".rstrip()
+
+
+def size(n_bytes: float) -> str:
+    """``93.8 MB``: decimal units, as shops and download pages use them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000 or unit == "GB":
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    raise AssertionError("unreachable")
+
+
+def duration(seconds: float) -> str:
+    """``4 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

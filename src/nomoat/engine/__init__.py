@@ -1,0 +1,1 @@
+"""One way to generate and to score: chat, evaluation, rollouts and served requests all go through here."""

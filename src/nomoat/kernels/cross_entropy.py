@@ -1,0 +1,97 @@
+"""Cross entropy over a frozen head without ever holding the full logits.
+
+Logits are made for a few rows at a time, and the gradient to the hidden state is taken while they are there
+(the plan of Wijmans et al. 2024, "Cut Your Losses", on a CPU: rows are chunked, the head is expanded in slices).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+LOGITS_BYTES = 128 << 20  # what one chunk of float32 logits may take
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Head:
+    """The frozen output projection as the loss sees it.
+
+    ``slices`` are ranges of vocabulary rows; ``expand(slice)`` gives them as float32 (rows, D), valid until the
+    next call. Logits are ``hidden @ W.T * scale``, bent by ``softcap * tanh(x / softcap)`` where that is set.
+    """
+
+    vocab_size: int
+    slices: tuple[slice, ...]
+    expand: Callable[[slice], Tensor]
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(n, D) -> (n, V)."""
+        out = hidden.new_empty(hidden.shape[0], self.vocab_size)
+        for rows in self.slices:
+            torch.mm(hidden, self.expand(rows).T, out=out[:, rows])
+        return self.bend_(out)
+
+    def bend_(self, logits: Tensor) -> Tensor:
+        """Scale and soft-cap raw products in place."""
+        if self.scale != 1.0:
+            logits.mul_(self.scale)
+        if self.softcap is not None:
+            logits.div_(self.softcap).tanh_().mul_(self.softcap)
+        return logits
+
+
+class _HeadLoss(Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, targets: Tensor, head: Head) -> tuple[Tensor, Tensor]:
+        wants_grad = ctx.needs_input_grad[0]
+        losses = hidden.new_empty(hidden.shape[0])
+        greedy = torch.empty_like(targets, dtype=torch.bool)
+        grad = torch.empty_like(hidden) if wants_grad else None
+        step = max(1, LOGITS_BYTES // (4 * head.vocab_size))
+        for start in range(0, hidden.shape[0], step):
+            rows = slice(start, start + step)
+            logits = head.logits(hidden[rows].detach())
+            losses[rows], greedy[rows] = _losses(logits, targets[rows])
+            if grad is not None:
+                grad[rows] = _hidden_grad(logits, targets[rows], head)
+        ctx.save_for_backward(*([grad] if grad is not None else []))
+        ctx.mark_non_differentiable(greedy)
+        return losses, greedy
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (grad,) = ctx.saved_tensors
+        return grad * grads[0][:, None], None, None
+
+
+def _losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    picked = logits.gather(1, targets[:, None])[:, 0]
+    return torch.logsumexp(logits, 1) - picked, logits.argmax(1) == targets
+
+
+def _hidden_grad(logits: Tensor, targets: Tensor, head: Head) -> Tensor:
+    """d loss / d hidden for each row; overwrites ``logits``."""
+    slope = (logits / head.softcap).square_().neg_().add_(1) if head.softcap is not None else None
+    torch.softmax(logits, 1, out=logits)
+    logits[torch.arange(targets.shape[0]), targets] -= 1
+    if slope is not None:
+        logits.mul_(slope)
+    out: Tensor | None = None
+    for rows in head.slices:
+        weight = head.expand(rows)
+        out = logits[:, rows] @ weight if out is None else out.addmm_(logits[:, rows], weight)
+    assert out is not None  # a head has at least one slice
+    return out.mul_(head.scale)
+
+
+def head_losses(hidden: Tensor, targets: Tensor, head: Head) -> tuple[Tensor, Tensor]:
+    """Loss of each row in nats, and whether the target was the likeliest token. (n, D), (n,) -> (n,), (n,)."""
+    losses, greedy = _HeadLoss.apply(hidden, targets, head)  # type: ignore[no-untyped-call]
+    return losses, greedy

@@ -1,0 +1,1 @@
+"""The decoder and what belongs to it: families, frozen matrices, adapters, cache, tokenizer, chat template."""

@@ -1,0 +1,230 @@
+"""The whole decoder: every family of ``families.py`` in one file.
+
+Tokens are flat and packed: T new tokens of several segments, one after the other, described by a ``Layout``.
+Letters: T tokens, D width, H heads, K key-value heads, C head width, F inner width, V vocabulary, n learned tokens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from nomoat.kernels.cross_entropy import LOGITS_BYTES, Head, head_losses
+from nomoat.kernels.glue import activate, gated, rms_norm, rotary
+from nomoat.model.attend import attend
+from nomoat.model.cache import KVCache, Layout
+from nomoat.model.config import ModelConfig, Rope
+from nomoat.model.delta import EMPTY, Stack, deltas_at
+from nomoat.model.linear import Embedding, Linear, recomputed
+
+_HEAD_SLICE = 16384  # vocabulary rows expanded at once
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TokenLosses:
+    """Loss of every learned token in nats, in order, and whether it was the likeliest. (n,), (n,)."""
+
+    nll: Tensor
+    greedy: Tensor
+
+
+class Rotation:
+    """Cosine and sine of the positions of one batch, for each kind of rotary embedding it needs."""
+
+    def __init__(self, positions: Tensor, ropes: set[Rope]) -> None:
+        self._angles = {rope: _angles(positions, rope) for rope in ropes}
+
+    def __call__(self, x: Tensor, rope: Rope | None) -> Tensor:
+        """(T, heads, C) -> (T, heads, C)."""
+        return x if rope is None else rotary(x, *self._angles[rope])
+
+
+def _angles(positions: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+    steps = torch.tensor(rope.frequencies(), dtype=torch.float32, device=positions.device)
+    angles = positions.float()[:, None, None] * steps  # (T, 1, dim / 2)
+    return angles.cos() * rope.attention_factor, angles.sin() * rope.attention_factor
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, weight: Tensor, eps: float) -> None:
+        super().__init__()
+        self.weight, self.eps = weight, eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention; projections apart, or fused as Phi-3 stores them."""
+
+    q_proj: Linear
+    k_proj: Linear
+    v_proj: Linear
+    qkv_proj: Linear
+    o_proj: Linear
+    q_norm: RMSNorm
+    k_norm: RMSNorm
+
+    def __init__(self, config: ModelConfig, layer: int, parts: dict[str, Linear | RMSNorm]) -> None:
+        super().__init__()
+        self.config, self.layer = config, layer
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, x: Tensor, layout: Layout, rotation: Rotation, stack: Stack, cache: KVCache | None) -> Tensor:
+        c = self.config
+        q, k, v = self._project(x, stack)  # (T, H*C), (T, K*C) x 2
+        if c.qk_norm == "full":
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = q.view(-1, c.n_heads, c.head_dim), _heads(k, c), _heads(v, c)
+        if c.qk_norm == "head":
+            q, k = self.q_norm(q), self.k_norm(k)
+        rope = c.layers[self.layer].rope
+        out = attend(rotation(q, rope), rotation(k, rope), v, layout, self.layer, c, cache)  # (T, H, C)
+        mixed: Tensor = self.o_proj(out.reshape(-1, c.n_heads * c.head_dim), stack)
+        return mixed  # (T, D)
+
+    def _project(self, x: Tensor, stack: Stack) -> tuple[Tensor, Tensor, Tensor]:
+        c = self.config
+        if not c.fused_projections:
+            return self.q_proj(x, stack), self.k_proj(x, stack), self.v_proj(x, stack)
+        n_q, n_kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
+        q, k, v = self.qkv_proj(x, stack).split([n_q, n_kv, n_kv], dim=-1)
+        return q.contiguous(), k, v
+
+
+def _heads(x: Tensor, config: ModelConfig) -> Tensor:
+    return x.reshape(-1, config.n_kv_heads, config.head_dim)
+
+
+class Mlp(nn.Module):
+    """down(act(gate(x)) * up(x)). The product is made again in backward: it is the widest tensor of a layer."""
+
+    gate_proj: Linear
+    up_proj: Linear
+    gate_up_proj: Linear
+    down_proj: Linear
+
+    def __init__(self, config: ModelConfig, parts: dict[str, Linear]) -> None:
+        super().__init__()
+        self.config = config
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, x: Tensor, stack: Stack) -> Tensor:
+        if self.config.fused_projections:
+            gate, up = self.gate_up_proj(x, stack).chunk(2, dim=-1)  # (T, F) x 2
+        else:
+            gate, up = self.gate_proj(x, stack), self.up_proj(x, stack)
+        inner = gated(gate, up, self.config.activation)
+        held_gate, held_up, activation = gate.detach(), up.detach(), self.config.activation
+        with recomputed(inner, lambda: activate(held_gate, activation).mul_(held_up)):
+            out: Tensor = self.down_proj(inner, stack)
+        return out  # (T, D)
+
+
+class Block(nn.Module):
+    """One layer; where its norms stand is the family's choice."""
+
+    input_layernorm: RMSNorm
+    post_attention_layernorm: RMSNorm
+    pre_feedforward_layernorm: RMSNorm
+    post_feedforward_layernorm: RMSNorm
+
+    def __init__(self, config: ModelConfig, attention: Attention, mlp: Mlp, norms: dict[str, RMSNorm]) -> None:
+        super().__init__()
+        self.config, self.self_attn, self.mlp = config, attention, mlp
+        for name, norm in norms.items():
+            self.add_module(name, norm)
+
+    def forward(self, x: Tensor, layout: Layout, rotation: Rotation, stack: Stack, cache: KVCache | None) -> Tensor:
+        """(T, D) -> (T, D)."""
+        order, scale = self.config.norms, self.config.residual_scale
+        inside = x if order == "post" else self.input_layernorm(x)
+        inside = self.self_attn(inside, layout, rotation, stack, cache)
+        if order != "pre":
+            inside = self.post_attention_layernorm(inside)
+        x = torch.add(x, inside, alpha=scale)
+        inside = self.mlp(self._before_mlp(x), stack)
+        if order != "pre":
+            inside = self.post_feedforward_layernorm(inside)
+        return torch.add(x, inside, alpha=scale)
+
+    def _before_mlp(self, x: Tensor) -> Tensor:
+        if self.config.norms == "post":
+            return x
+        norm = self.post_attention_layernorm if self.config.norms == "pre" else self.pre_feedforward_layernorm
+        out: Tensor = norm(x)
+        return out
+
+
+class Decoder(nn.Module):
+    """Embedding, blocks, norm, head. All weights are frozen; only a stack's adapters carry gradients."""
+
+    def __init__(self, config: ModelConfig, embed: Embedding, blocks: list[Block], norm: RMSNorm, head: Linear) -> None:
+        super().__init__()
+        self.config, self.embed_tokens, self.norm, self.lm_head = config, embed, norm, head
+        self.layers = nn.ModuleList(blocks)
+        self._ropes = {layer.rope for layer in config.layers if layer.rope is not None}
+
+    def forward(self, tokens: Tensor, layout: Layout, stack: Stack = EMPTY, cache: KVCache | None = None) -> Tensor:
+        """Hidden states after the last norm. tokens (T,) -> (T, D)."""
+        rotation = Rotation(layout.positions().to(tokens.device), self._ropes)
+        x = self.embed_tokens(tokens, stack)
+        if self.config.embed_scale != 1.0:
+            x = x * self.config.embed_scale
+        for block in self.layers:
+            x = block(x, layout, rotation, stack, cache)
+        out: Tensor = self.norm(x)
+        return out
+
+    def logits(self, hidden: Tensor, stack: Stack = EMPTY) -> Tensor:
+        """Scores of the next token. (n, D) -> (n, V)."""
+        if self._head_is_adapted(stack) or hidden.shape[0] <= 16:
+            return self._head().bend_(self.lm_head(hidden, stack))
+        return self._head().logits(hidden)
+
+    def next_token_losses(self, tokens: Tensor, layout: Layout, loss_mask: Tensor, stack: Stack = EMPTY) -> TokenLosses:
+        """Losses of the tokens that ``loss_mask`` (T,) marks, first tokens of segments left out.
+
+        Never holds the logits of more than a chunk of rows; differentiable in the stack's adapters.
+        """
+        learned = loss_mask.clone()
+        learned[layout.first_tokens()[torch.tensor(layout.lengths) > 0]] = False
+        places = learned.nonzero()[:, 0]  # (n,)
+        hidden = self(tokens, layout, stack).index_select(0, places - 1)
+        targets = tokens[places]
+        if self._head_is_adapted(stack):
+            return self._adapted_losses(hidden, targets, stack)
+        return TokenLosses(*head_losses(hidden, targets, self._head()))
+
+    def _head_is_adapted(self, stack: Stack) -> bool:
+        return any(True for _ in deltas_at(stack, self.lm_head.name))
+
+    def _head(self) -> Head:
+        vocab = self.config.vocab_size
+        slices = tuple(slice(i, min(i + _HEAD_SLICE, vocab)) for i in range(0, vocab, _HEAD_SLICE))
+        c = self.config
+        return Head(vocab, slices, self.lm_head.weight.expand, scale=c.logit_scale, softcap=c.logit_softcap)
+
+    def _adapted_losses(self, hidden: Tensor, targets: Tensor, stack: Stack) -> TokenLosses:
+        """A head that learns: chunks of rows, each recomputed in backward."""
+
+        def losses(rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+            logits = self.lm_head(rows, stack) * self.config.logit_scale
+            if (cap := self.config.logit_softcap) is not None:
+                logits = torch.tanh(logits / cap) * cap
+            nll = nn.functional.cross_entropy(logits, wanted, reduction="none")
+            return nll, logits.argmax(1) == wanted
+
+        step = max(1, LOGITS_BYTES // (4 * self.config.vocab_size))
+        parts = [
+            checkpoint(losses, hidden[i : i + step], targets[i : i + step], use_reentrant=False)
+            for i in range(0, hidden.shape[0], step)
+        ]
+        if not parts:
+            return TokenLosses(hidden.new_empty(0), torch.empty(0, dtype=torch.bool))
+        return TokenLosses(torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))

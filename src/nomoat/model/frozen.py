@@ -1,0 +1,75 @@
+"""A frozen matrix that stays in the blocks it was stored in."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from nomoat.kernels import blocks
+
+DECODE_ROWS = 16  # up to so many rows the block product beats expanding the matrix
+
+
+class _Scratch(threading.local):
+    """One grow-only buffer a thread: fresh pages for every expanded matrix cost as much as filling them."""
+
+    def __init__(self) -> None:
+        self._buffer = torch.empty(0)
+
+    def take(self, rows: int, columns: int) -> Tensor:
+        if self._buffer.numel() < rows * columns:
+            self._buffer = torch.empty(rows * columns)
+        return self._buffer[: rows * columns].view(rows, columns)
+
+
+_SCRATCH = _Scratch()
+
+
+class FrozenWeight:
+    """A matrix (out, in) of blocks: ``data`` is uint8 (out, row_bytes) in the format ``type`` (a GGUF type name)."""
+
+    def __init__(self, data: Tensor, type: str, columns: int) -> None:
+        self.data, self.type = data, type
+        self.shape = (data.shape[0], columns)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.data.numel()
+
+    def expand(self, rows: slice = slice(None)) -> Tensor:
+        """Float32 (rows, in) in a buffer that the next ``expand`` of this thread overwrites."""
+        part = self.data[rows]
+        return blocks.expand(part, self.type, out=_SCRATCH.take(part.shape[0], self.shape[1]))
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """Chosen rows as float32 in a tensor of their own. (n,) -> (n, in)."""
+        return blocks.expand(self.data[indices], self.type)
+
+    def product(self, x: Tensor) -> Tensor:
+        """``x @ W.T``. (T, in) -> (T, out)."""
+        if x.shape[0] <= DECODE_ROWS:
+            return blocks.matmul_small(x.contiguous(), self.data, self.type)
+        return x @ self.expand().T
+
+
+class _FrozenProduct(Function):
+    """``x @ W.T`` whose backward expands the blocks again instead of keeping a float copy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: FrozenWeight) -> Tensor:
+        ctx.weight = weight
+        return weight.product(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0] @ ctx.weight.expand(), None
+
+
+def frozen_product(x: Tensor, weight: FrozenWeight) -> Tensor:
+    """``x @ W.T``, differentiable in x. (T, in) -> (T, out)."""
+    out: Tensor = _FrozenProduct.apply(x, weight)  # type: ignore[no-untyped-call]
+    return out

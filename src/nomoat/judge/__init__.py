@@ -1,0 +1,1 @@
+"""Did it help? Checks of answers, paired statistics, before and after, the forgetting guard, the receipt."""

@@ -1,0 +1,1 @@
+"""Where models come from: the catalogue, and pull with its four kinds of source."""

@@ -28,6 +28,7 @@ _MANY_DEGREES = 200
 _CHUNK = 2_000_000
 _FEW_KINDS = 16
 _NORMAL = NormalDist()
+Z = _NORMAL.inv_cdf(0.5 + CONFIDENCE / 2)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,15 +43,14 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def wilson(successes: int, rows: int, confidence: float = CONFIDENCE) -> Interval:
+def wilson(successes: int, rows: int) -> Interval:
     """Wilson's score interval for a share; ``(0, 0, 1)`` where there are no rows."""
     if rows == 0:
         return Interval(0.0, 0.0, 1.0)
-    z = _NORMAL.inv_cdf(0.5 + confidence / 2)
     share = successes / rows
-    scale = 1 + z * z / rows
-    centre = (share + z * z / (2 * rows)) / scale
-    half = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows)) / scale
+    scale = 1 + Z * Z / rows
+    centre = (share + Z * Z / (2 * rows)) / scale
+    half = Z * math.sqrt(share * (1 - share) / rows + Z * Z / (4 * rows * rows)) / scale
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == rows else min(1.0, centre + half)
     return Interval(share, low, high)
@@ -65,9 +65,9 @@ def sign_test(wins: int, losses: int) -> float:
     return min(1.0, 2 * tail / (1 << changed))
 
 
-def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
     """The exact interval of a share, by bisection on the binomial tail."""
-    alpha = (1 - confidence) / 2
+    alpha = (1 - CONFIDENCE) / 2
     low = 0.0 if successes == 0 else _bisect(lambda p: _upper_tail(successes, trials, p) - alpha)
     high = 1.0 if successes == trials else _bisect(lambda p: alpha - _lower_tail(successes, trials, p))
     return low, high
@@ -126,7 +126,6 @@ def bootstrap(
     method: Method = "percentile",
     resamples: int = RESAMPLES,
     seed: int = 0,
-    confidence: float = CONFIDENCE,
 ) -> Interval:
     """Interval of the mean of ``values`` (n,), or of their ``weights``-weighted mean, by resampling rows.
 
@@ -140,7 +139,7 @@ def bootstrap(
     if values.size == 1 or np.all(values == values[0]):
         return Interval(mean, mean, mean)
     means = _resampled_means(values * weight, weight, resamples, np.random.default_rng(seed))
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     levels = _bca_levels(means, values, weight, mean, tail) if method == "bca" else (tail, 1 - tail)
     low, high = np.quantile(means, [_expanded(level, values.size) for level in levels])
     return Interval(mean, float(low), float(high))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from nomoat.judge.statistics import (
     Floats,
     Interval,
     Method,
+    Z,
     bootstrap,
     clopper_pearson,
     sign_test,
@@ -53,16 +55,17 @@ class Comparison:
 def compare_shares(measure: str, before: NDArray[np.bool_], after: NDArray[np.bool_], seed: int = 0) -> Comparison:
     """Compare right answers (n,) before and after on the same rows.
 
-    The interval is the paired bootstrap's. Where fewer than ``SMALL_COUNT`` answers changed, it is widened by
-    the exact interval of the share that was fixed among them, so that it excludes zero only if McNemar's exact
-    test does too.
+    The interval is the paired bootstrap's. Where fewer than ``SMALL_COUNT`` answers changed, it is widened to
+    hold the adjusted Wald interval too (Agresti and Min, Statistics in Medicine 24, 2005), and the exact interval
+    of the share that was fixed among the changed: it excludes zero only if McNemar's exact test does.
     """
     fixed, broken = int(np.sum(after & ~before)), int(np.sum(before & ~after))
     n, changed = before.size, fixed + broken
     interval = bootstrap(after.astype(np.float64) - before.astype(np.float64), seed=seed)
     if changed < SMALL_COUNT:
-        low, high = _exact_difference(fixed, broken, n)
-        interval = Interval(interval.value, min(interval.low, low), max(interval.high, high))
+        bounds = [interval.low, interval.high, *_adjusted_wald(fixed, broken, n)]
+        bounds += _exact_difference(fixed, broken, n)
+        interval = Interval(interval.value, min(bounds), max(bounds))
     p_value = sign_test(fixed, broken)
     return Comparison(
         measure=measure,
@@ -78,13 +81,18 @@ def compare_shares(measure: str, before: NDArray[np.bool_], after: NDArray[np.bo
     )
 
 
+def _adjusted_wald(fixed: int, broken: int, n: int) -> tuple[float, float]:
+    """Bounds of (fixed - broken) / n, half a row added to each of the four outcomes."""
+    up, down, rows = fixed + 0.5, broken + 0.5, n + 2
+    middle = (up - down) / rows
+    half = Z * math.sqrt(up + down - (up - down) ** 2 / rows) / rows
+    return max(-1.0, middle - half), min(1.0, middle + half)
+
+
 def _exact_difference(fixed: int, broken: int, n: int) -> tuple[float, float]:
     """Bounds of (fixed - broken) / n from the exact interval of the share fixed among the changed."""
     changed = fixed + broken
-    if changed == 0:
-        bound = wilson(0, n).high
-        return -bound, bound
-    low, high = clopper_pearson(fixed, changed)
+    low, high = clopper_pearson(fixed, changed) if changed else (0.5, 0.5)
     return changed / n * (2 * low - 1), changed / n * (2 * high - 1)
 
 

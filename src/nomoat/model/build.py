@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import torch
@@ -100,7 +99,7 @@ class Builder:
     def _matrix(self, module: str, out_dim: int, in_dim: int) -> FrozenWeight:
         name = self._place(f"{module}.weight")
         self._check(name, (out_dim, in_dim))
-        return FrozenWeight(mapped_tensor(self._weights, name), self._weights.type(name), in_dim)
+        return FrozenWeight(blocks.from_view(self._weights.data(name)), self._weights.type(name), in_dim)
 
     def _norm(self, module: str, size: int) -> RMSNorm:
         weight = self._vector(self._place(f"{module}.weight"), size)
@@ -108,7 +107,7 @@ class Builder:
 
     def _vector(self, name: str, size: int) -> Tensor:
         self._check(name, (size,))
-        return blocks.expand(mapped_tensor(self._weights, name), self._weights.type(name))[0].clone()
+        return blocks.expand(blocks.from_view(self._weights.data(name)), self._weights.type(name))[0].clone()
 
     def _check(self, name: str, shape: tuple[int, ...]) -> None:
         if name not in self._names:
@@ -123,10 +122,3 @@ class Builder:
 def halves_from_pairs(rows: int, head_dim: int) -> Tensor:
     """Row order that undoes llama.cpp's reordering of q and k: (head, C/2, 2) back to (head, 2, C/2)."""
     return torch.arange(rows).view(-1, head_dim // 2, 2).transpose(1, 2).reshape(-1)
-
-
-def mapped_tensor(weights: Weights, name: str) -> Tensor:
-    """The mapped bytes as a tensor. They are read-only, which torch can only warn about; nothing writes to them."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(weights.data(name))

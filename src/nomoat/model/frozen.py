@@ -11,8 +11,6 @@ from torch.autograd import Function
 
 from nomoat.kernels import blocks
 
-DECODE_ROWS = 16  # up to so many rows the block product beats expanding the matrix
-
 
 class _Scratch(threading.local):
     """One grow-only buffer a thread: fresh pages for every expanded matrix cost as much as filling them."""
@@ -51,8 +49,8 @@ class FrozenWeight:
 
     def product(self, x: Tensor) -> Tensor:
         """``x @ W.T``. (T, in) -> (T, out)."""
-        if x.shape[0] <= DECODE_ROWS:
-            return blocks.matmul_small(x.contiguous(), self.data, self.type)
+        if x.shape[0] <= blocks.MAX_SMALL:
+            return blocks.matmul_small(x, self.data, self.type)
         return x @ self.expand().T
 
 

@@ -13,7 +13,7 @@ from nomoat.formats.safetensors import SafetensorsFolder
 from nomoat.kernels import blocks
 from nomoat.model import adapter_files, adapters, tokenizer
 from nomoat.model.adapters import Adapter, AdapterConfig
-from nomoat.model.build import Builder, mapped_tensor
+from nomoat.model.build import Builder
 from nomoat.model.decoder import Decoder
 from nomoat.model.families import FAMILIES
 from nomoat.model.fingerprint import Fingerprint, fingerprint_of
@@ -106,7 +106,7 @@ def _rope_factors(file: GgufFile) -> tuple[float, ...] | None:
     """The file's own divisors of the rotary frequencies, where it has some."""
     for name in _ROPE_FACTORS:
         if name in file.tensors:
-            values = blocks.expand(mapped_tensor(file, name), file.type(name))[0]
+            values = blocks.expand(blocks.from_view(file.data(name)), file.type(name))[0]
             return tuple(values.tolist())
     return None
 

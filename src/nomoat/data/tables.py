@@ -1,0 +1,153 @@
+"""Tables to raw rows: CSV and TSV (RFC 4180), Parquet, and Arrow streams as ``datasets.save_to_disk`` writes them.
+
+Parquet and Arrow need ``pyarrow``; neither needs ``datasets``. Rows are streamed; the number beside each is its
+line (CSV) or its row (Parquet, Arrow), from 1.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nomoat.core.errors import DataError, UsageError
+from nomoat.core.files import disk_errors
+from nomoat.data.json_files import Numbered
+from nomoat.data.plain_text import MAX_LINE_BYTES, text_lines
+
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_BATCH_ROWS = 1024
+
+
+def read_csv(path: Path) -> Iterator[Numbered]:
+    """Rows of a table with a header line; the delimiter is the one that the header holds most of."""
+    csv.field_size_limit(MAX_LINE_BYTES)  # the default of 128 KiB is less than a long answer
+    source = _Tape(path)
+    header_line = next(source, "")
+    delimiter = "\t" if ".tsv" in path.suffixes else max(_DELIMITERS, key=header_line.count)
+    source.put_back(header_line)
+    reader = csv.reader(source, delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        header = _header(next(reader, []), path)
+        line = reader.line_num + 1
+        for cells in reader:
+            if cells:
+                yield line, dict(_cells(header, cells, path, line))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"not a well-formed table separated by {_DELIMITERS[delimiter]}: {error}", file=path, line=line
+        ) from error
+
+
+def _header(names: list[str], path: Path) -> list[str]:
+    if not any(name.strip() for name in names):
+        raise DataError("the first line must name the columns", file=path, line=1)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"column {twice!r} stands twice", file=path, line=1)
+    return names
+
+
+def _cells(header: list[str], cells: list[str], path: Path, line: int) -> Iterator[tuple[str, str]]:
+    if len(cells) != len(header):
+        raise DataError(
+            f"{len(cells)} cells where the header has {len(header)}",
+            file=path,
+            line=line,
+            field=header[min(len(cells), len(header) - 1)],
+            hint="quote cells that hold the separator or a line break",
+        )
+    return zip(header, cells)
+
+
+class _Tape:
+    """Lines of text, with one that can be put back."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = text_lines(path)
+        self._held: list[str] = []
+
+    def __iter__(self) -> _Tape:
+        return self
+
+    def __next__(self) -> str:
+        return self._held.pop() if self._held else next(self._lines)[1]
+
+    def put_back(self, line: str) -> None:
+        if line:
+            self._held.append(line)
+
+
+def read_parquet(path: Path) -> Iterator[Numbered]:
+    """Rows of one Parquet file."""
+    pyarrow = _pyarrow(path)
+    import pyarrow.parquet as parquet
+
+    number = 0
+    try:
+        with disk_errors(path), path.open("rb") as file:
+            for batch in parquet.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pyarrow.ArrowException, ValueError) as error:
+        _damaged(path, "Parquet", error, number)
+
+
+def read_arrow(path: Path) -> Iterator[Numbered]:
+    """Rows of one Arrow IPC file, in the stream or the file form."""
+    pyarrow = _pyarrow(path)
+    number = 0
+    try:
+        with disk_errors(path), path.open("rb") as file:
+            for batch in _arrow_batches(file):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pyarrow.ArrowException, ValueError) as error:
+        _damaged(path, "Arrow", error, number)
+
+
+def _arrow_batches(file: Any) -> Iterator[Any]:
+    from pyarrow import ipc
+
+    is_file_form = file.read(6) == b"ARROW1"
+    file.seek(0)
+    if not is_file_form:
+        yield from ipc.open_stream(file)
+        return
+    reader = ipc.open_file(file)
+    for index in range(reader.num_record_batches):
+        yield reader.get_batch(index)
+
+
+def _damaged(path: Path, what: str, error: Exception, row: int) -> NoReturn:
+    said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    raise DataError(f"not a whole {what} file: {said}", file=path, line=row + 1 if row else None) from error
+
+
+def _pyarrow(path: Path) -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise UsageError(f"{path}: reading {path.suffix} needs pyarrow", hint="pip install 'nomoat[tables]'") from error
+    return pyarrow.lib
+
+
+def saved_files(folder: Path) -> list[Path]:
+    """The Arrow files of one ``save_to_disk`` folder, in the order that its ``state.json`` gives."""
+    state = folder / "state.json"
+    try:
+        with disk_errors(state):
+            listed = json.loads(state.read_text(encoding="utf-8"))["_data_files"]
+        names = [str(entry["filename"]) for entry in listed]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError("not a state file of datasets.save_to_disk", file=state) from error
+    for name in names:
+        if Path(name).name != name:
+            raise DataError(f"names a file outside its folder: {name!r}", file=state)
+    return [folder / name for name in names]

@@ -1,0 +1,62 @@
+"""The finished adapter in the store: a PEFT folder, its lineage, its card, and its template if it needs one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nomoat.core.files import atomic_write
+from nomoat.core.store import Lineage, Store, write_lineage
+from nomoat.model.adapter_files import save_adapter
+from nomoat.model.adapters import Adapter
+from nomoat.model.load import Base
+
+TEMPLATE_FILE = "chat_template.jinja"  # where transformers looks for a tokenizer's template
+CARD_FILE = "README.md"
+
+
+def write_artefact(store: Store, lineage: Lineage, adapter: Adapter, base: Base, *, replace: bool) -> Path:
+    """Write ``adapters/<name>``, whole or not at all."""
+    with store.writing("adapters", lineage.name, replace=replace) as folder:
+        save_adapter(adapter, folder)
+        if base.template.kind == "default":  # a base without a template of its own: ours must travel along
+            atomic_write(folder / TEMPLATE_FILE, base.template.source)
+        atomic_write(folder / CARD_FILE, card(lineage, adapter, base))
+        write_lineage(folder, lineage)
+    return store.path("adapters", lineage.name)
+
+
+def card(lineage: Lineage, adapter: Adapter, base: Base) -> str:
+    """A short model card, with the front matter that the hub reads."""
+    metrics = lineage.metrics
+    head = {
+        "base_model": adapter.base_name,
+        "library_name": "peft",
+        "license": "other",
+        "license_name": lineage.licence,
+        "tags": ["lora", "nomoat"],
+    }
+    front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())  # JSON is YAML
+    data = next((parent.name for parent in lineage.parents if parent.kind == "data"), "?")
+    return (
+        f"---\n{front}\n---\n\n# {lineage.name}\n\n"
+        f"A LoRA adapter for `{adapter.base_name}` ({adapter.n_parameters / 1e6:.2f} M parameters, "
+        f"rank {adapter.config.rank}), trained on `{data}`.\n\n"
+        f"{_loss_sentence(metrics)}\n\n"
+        f"Base: {base.fingerprint.shape}. Licence: {lineage.licence}, from the base and the data. "
+        "Options, hashes and figures: `nomoat.json`.\n\n"
+        f"```\nnomoat chat {adapter.base_name}+{lineage.name}\n```\n\n"
+        "```python\nfrom peft import PeftModel\n"
+        f'model = PeftModel.from_pretrained(base, "{lineage.name}")\n```\n'
+    )
+
+
+def _loss_sentence(metrics: dict[str, Any]) -> str:
+    before, after = metrics.get("held_out_loss_before"), metrics.get("held_out_loss_after")
+    if before is None or after is None:
+        return f"Trained for {metrics['steps']} steps; no rows were held out to measure it."
+    return (
+        f"Loss on {metrics['held_out_tokens']:,} held-out tokens: {before:.4f} nats before, {after:.4f} after "
+        f"(step {metrics['best_step']} of {metrics['steps']})."
+    )

@@ -1,0 +1,150 @@
+"""Everything a tune needs in memory, made from its options alone, so that a resumed run finds the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+from nomoat.core.bases import resolve_base
+from nomoat.core.errors import DataError, UsageError
+from nomoat.core.records import Note, Progress, Record
+from nomoat.core.store import Store
+from nomoat.data.encode import EncodedSet, EncodeOptions, encode_rows
+from nomoat.data.load import load_rows
+from nomoat.data.pack import Packed, count_steps
+from nomoat.model.adapters import Adapter, AdapterConfig
+from nomoat.model.load import Base, load_base
+from nomoat.model.template import Encoded
+from nomoat.train.dataset import find_or_add
+from nomoat.train.options import TuneOptions
+from nomoat.train.parents import Origin, base_origin, data_origin, split_hashes
+from nomoat.train.sft import SftBatches, sft_task
+from nomoat.train.state import Task
+
+_EVAL_SHARE = 0.12  # of the run's work that may go to held-out measurements
+_EVALS_PER_EPOCH = 8
+_FORWARD_SHARE = 0.4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """Base, fresh adapter, encoded rows. ``made_of`` is what the result's bytes depend on besides the options."""
+
+    options: TuneOptions
+    base: Base
+    adapter: Adapter
+    rows: EncodedSet
+    held_out: list[Encoded]
+    base_origin: Origin
+    data_origin: Origin
+    made_of: dict[str, Any]
+
+    def batches(self, pack_tokens: int) -> SftBatches:
+        """The steps of the run, packed to that many tokens."""
+        options = self.options
+        return SftBatches(
+            self.rows.rows,
+            [f"train.jsonl:{source + 1}" for source in self.rows.sources],
+            batch_size=options.batch_size,
+            pack_tokens=pack_tokens,
+            seed=options.seed,
+        )
+
+    def task(self, batches: SftBatches) -> Task[Packed]:
+        """What the loop runs."""
+        return sft_task(self.base, self.adapter, batches, self.held_out, self.options.lora_plus_ratio)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps that the options ask for."""
+        options = self.options
+        steps = max(1, count_steps(len(self.rows.rows), batch_size=options.batch_size, epochs=options.epochs))
+        return min(steps, options.max_steps) if options.max_steps else steps
+
+    def eval_every(self) -> int:
+        """Steps between measurements: as asked, or so that they take about an eighth of the work.
+
+        Counted in tokens, not measured in seconds: a seed must lead to the same checkpoints on every machine.
+        """
+        if self.options.eval_every or not self.held_out:
+            return self.options.eval_every or self.steps
+        batches = self.batches(self.options.pack_tokens)
+        step_tokens = sum(len(row.ids) for row in batches.rows) / batches.steps_per_epoch
+        eval_tokens = _FORWARD_SHARE * sum(len(row.ids) for row in self.held_out)
+        affordable = math.ceil(eval_tokens / (_EVAL_SHARE * step_tokens))
+        return max(1, affordable, math.ceil(batches.steps_per_epoch / _EVALS_PER_EPOCH))
+
+
+def prepare(options: TuneOptions, store: Store) -> Generator[Record, None, Job]:
+    """Load the base, encode the rows, make the adapter."""
+    path = resolve_base(store, options.base)
+    folder = yield from find_or_add(store, options.data)
+    yield Progress("opening the base", 0, None)
+    name = options.base if options.base in store.names("bases") else ""
+    base = load_base(path, name=name)
+    if options.max_seq_len > base.decoder.config.max_seq_len:
+        raise UsageError(
+            f"--max-seq-len {options.max_seq_len} is more than {base.name} can read",
+            hint=f"give at most {base.decoder.config.max_seq_len}",
+        )
+    rows, held_out = yield from _encode(options, folder, base)
+    config = adapter_config(options)
+    adapter = base.new_adapter(config, seed=options.seed, name=options.name)
+    origins = base_origin(store, options.base, base), data_origin(folder)
+    made_of = {"base": base.fingerprint.exact, **split_hashes(folder)}
+    yield Note(
+        f"{base.name}, adapter of {adapter.n_parameters / 1e6:.2f} M parameters, {len(rows.rows):,} rows, "
+        f"{len(held_out):,} held out"
+    )
+    return Job(options, base, adapter, rows, held_out, *origins, made_of)
+
+
+def _encode(
+    options: TuneOptions, folder: Path, base: Base
+) -> Generator[Record, None, tuple[EncodedSet, list[Encoded]]]:
+    """The training rows, and the held-out rows that choose the checkpoint."""
+    how = EncodeOptions(
+        max_seq_len=options.max_seq_len, over_length=options.over_length, loss=options.loss, chat=options.chat
+    )
+    yield Progress("encoding rows", 0, None)
+    rows = encode_rows(load_rows(folder, "train"), base.tokenizer, base.template, how)
+    yield from _account(rows, "train")
+    if not rows.rows:
+        raise DataError(
+            "no row is left to learn from", file=folder / "train.jsonl", hint=f"nomoat data show {folder.name}"
+        )
+    if not options.eval_rows:
+        return rows, []
+    held_out = encode_rows(load_rows(folder, "valid")[: options.eval_rows], base.tokenizer, base.template, how)
+    yield from _account(held_out, "valid")
+    if not held_out.rows:
+        yield Note("no row is held out, so the last checkpoint is taken, not the best", warning=True)
+    return rows, held_out.rows[: options.eval_rows]  # windows of long texts count too
+
+
+def _account(encoded: EncodedSet, split: str) -> Iterator[Note]:
+    """Every row that did not go in whole is said."""
+    for reason, count in encoded.dropped.items():
+        yield Note(f"{split}: dropped {count:,} rows: {reason}", warning=True)
+    if encoded.truncated:
+        yield Note(f"{split}: cut {encoded.truncated:,} answers at the end", warning=True)
+    if encoded.windowed:
+        yield Note(f"{split}: cut {encoded.windowed:,} long texts into windows")
+
+
+def adapter_config(options: TuneOptions) -> AdapterConfig:
+    """The adapter that the options describe."""
+    ranks = {name: int(rank) for name, rank in (options.rank_pattern or {}).items()}
+    return AdapterConfig(
+        rank=options.rank,
+        alpha=options.effective_alpha,
+        target_modules=options.target_modules,
+        use_rslora=options.use_rslora,
+        use_dora=options.use_dora,
+        init=options.init,
+        rank_pattern=ranks,
+        alpha_pattern=options.alpha_pattern or {},
+    )

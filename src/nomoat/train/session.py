@@ -1,0 +1,111 @@
+"""One session of a run: the loop with its log and checkpoints, then the adapter in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from nomoat.core.errors import Interrupted
+from nomoat.core.records import Done, Note, Record, Saved
+from nomoat.core.store import Lineage, Store
+from nomoat.train.artefact import write_artefact
+from nomoat.train.checkpoint import Checkpoint, drop_checkpoints
+from nomoat.train.job import Job
+from nomoat.train.loop import LoopOptions, train
+from nomoat.train.parents import derived_licence
+from nomoat.train.peak import PeakMemory
+from nomoat.train.plot import draw_losses
+from nomoat.train.run import PLOT_FILE, Run
+from nomoat.train.sft import learned_tokens
+from nomoat.train.state import Outcome
+
+
+def run_session(job: Job, run: Run, store: Store, checkpoint: Checkpoint | None) -> Generator[Record]:
+    """Train to the end and save; ends with ``Done("adapter")``. ``checkpoint``: where an earlier session stopped."""
+    try:
+        with PeakMemory() as peak:
+            outcome = yield from _train(job, run, checkpoint)
+        yield from _remarks(outcome)
+        lineage = _lineage(job, run, outcome, peak.peak_bytes)
+        draw_losses(run.log_path, run.path / PLOT_FILE)
+        path = write_artefact(store, lineage, job.adapter, job.base, replace=job.options.replace)
+        run.finish(lineage.metrics)
+        drop_checkpoints(run.path)
+    except KeyboardInterrupt as stop:
+        raise Interrupted("stopped by you", hint=run.resume_command) from stop
+    yield Saved(path, "adapter")
+    yield Done("adapter", path, {"name": job.options.name, "run": run.id, **lineage.metrics})
+
+
+def _train(job: Job, run: Run, checkpoint: Checkpoint | None) -> Generator[Record, None, Outcome]:
+    options, settled = job.options, run.record.settled
+    loop = LoopOptions(
+        steps=settled.steps,
+        lr=options.lr,
+        schedule=options.schedule,
+        warmup=options.warmup,
+        weight_decay=options.weight_decay,
+        clip=options.clip,
+        eval_every=settled.eval_every,
+        patience=options.patience,
+    )
+    task = job.task(job.batches(settled.pack_tokens))
+    start = checkpoint.snapshot if checkpoint is not None else None
+    with run.logging(checkpoint.log_bytes if checkpoint is not None else 0) as log:
+        return (yield from train(task, loop, keeper=log, start=start))
+
+
+def _remarks(outcome: Outcome) -> Generator[Record]:
+    state = outcome.state
+    if state.best_loss is None or state.before_loss is None:
+        return
+    if state.best_loss >= state.before_loss:
+        yield Note(
+            f"the held-out loss did not go down ({state.before_loss:.4f} before, {state.best_loss:.4f} at best): "
+            "the adapter has learned nothing that carries over to new rows",
+            warning=True,
+        )
+    elif state.best_step < state.step:
+        yield Note(f"the adapter is that of step {state.best_step}, the best on held-out rows")
+
+
+def _lineage(job: Job, run: Run, outcome: Outcome, peak_bytes: int) -> Lineage:
+    return Lineage(
+        kind="adapters",
+        name=job.options.name,
+        licence=derived_licence(job.base_origin.licence, job.data_origin.licence),
+        parents=(job.base_origin.parent, job.data_origin.parent),
+        options=run.record.options,
+        metrics=_metrics(job, run, outcome, peak_bytes),
+        details={
+            "run": run.id,
+            "run_identity": run.record.identity,
+            "made_of": run.record.made_of,
+            "versions": run.record.versions,
+            "chat_template": job.base.template.kind,
+        },
+        seed=job.options.seed,
+    )
+
+
+def _metrics(job: Job, run: Run, outcome: Outcome, peak_bytes: int) -> dict[str, Any]:
+    state, plan = outcome.state, run.record.plan
+    named = ("seconds", "low_s", "high_s", "tokens_per_second", "peak_bytes", "disk_bytes", "gave_up")
+    return {
+        "held_out_loss_before": state.before_loss,
+        "held_out_loss_after": state.best_loss,
+        "held_out_tokens": sum(map(learned_tokens, job.held_out)),
+        "steps": state.step,
+        "planned_steps": run.record.settled.steps,
+        "best_step": state.best_step if state.best_loss is not None else state.step,
+        "stopped_early": outcome.stopped_early,
+        "rows": len(job.rows.rows),
+        "tokens": state.tokens,
+        "tokens_per_second": state.tokens / state.train_s if state.train_s else 0.0,
+        "seconds": state.elapsed_s,
+        "cpu_seconds": state.cpu_s,
+        "peak_bytes": peak_bytes,
+        "threads": run.record.settled.threads,
+        "adapter_parameters": job.adapter.n_parameters,
+        "predicted": {key: plan[key] for key in named} if plan is not None else None,
+    }

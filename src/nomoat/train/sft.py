@@ -1,0 +1,148 @@
+"""Supervised fine-tuning: which rows make a step, and the loss of a packed piece.
+
+A step is ``batch_size`` rows in the order of a permutation drawn anew for each epoch from the seed, packed without
+padding into pieces of at most ``pack_tokens`` tokens. The loss is the mean over all learned tokens of the step, so
+that it equals the loss of the same rows in one padded batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nomoat.core.errors import DataError, UsageError
+from nomoat.data.pack import Packed, order, pack
+from nomoat.model.adapters import Adapter
+from nomoat.model.cache import Layout
+from nomoat.model.load import Base
+from nomoat.model.template import Encoded
+from nomoat.train.cost import Work
+from nomoat.train.plan import Outline
+from nomoat.train.probe import Sample
+from nomoat.train.state import Cursor, HeldOut, StepBatch, Task
+
+_OUTLINE_STEPS = 128  # steps whose pieces stand for the run's: enough for the mean of shuffled rows
+_SAMPLE_SHARES = (0.2, 0.5, 1.0)  # of the largest piece, tried by the probe
+
+
+class SftBatches:
+    """Steps over encoded rows. ``names`` say where each row stands, for messages."""
+
+    def __init__(
+        self, rows: Sequence[Encoded], names: Sequence[str], *, batch_size: int, pack_tokens: int, seed: int
+    ) -> None:
+        if not rows:
+            raise DataError("there is no row to learn from", hint="nomoat data show NAME")
+        if batch_size < 1:
+            raise UsageError(f"--batch-size cannot be {batch_size}", hint="give 1 or more")
+        self.rows, self.names = rows, names
+        self.batch_size, self.pack_tokens, self.seed = batch_size, pack_tokens, seed
+        self._epoch, self._order = -1, list[int]()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.rows) / self.batch_size)
+
+    def order(self, epoch: int) -> list[int]:
+        """Row numbers of an epoch in the order they are learned."""
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, order(len(self.rows), seed=self.seed, epoch=epoch)
+        return self._order
+
+    def take(self, cursor: Cursor) -> tuple[StepBatch[Packed], Cursor]:
+        """The step at the cursor, and the cursor after it. The last step of an epoch may be smaller."""
+        end = cursor.position + self.batch_size
+        numbers = self.order(cursor.epoch)[cursor.position : end]
+        pieces = pack([self.rows[number] for number in numbers], self.pack_tokens)
+        work = sum((work_of(piece) for piece in pieces), Work())
+        after = Cursor(cursor.epoch, end) if end < len(self.rows) else Cursor(cursor.epoch + 1, 0)
+        names = tuple(self.names[number] for number in numbers)
+        return StepBatch(pieces, work.learned, work.tokens, names), after
+
+
+def learned_tokens(row: Encoded) -> int:
+    """Tokens of a row that carry a loss; its first token has nothing before it to be predicted from."""
+    return sum(row.loss_mask[1:])
+
+
+def work_of(piece: Packed) -> Work:
+    """Size of a piece for the cost model."""
+    squares = sum(length * length for length in piece.lengths)
+    return Work(len(piece.tokens), piece.learned, squares, 1)
+
+
+def sft_task(
+    base: Base, adapter: Adapter, batches: SftBatches, held_out: Sequence[Encoded], lora_plus_ratio: float
+) -> Task[Packed]:
+    """Supervised tuning of ``adapter`` over ``base`` as the loop wants it."""
+    stack = ((adapter, 1.0),)
+    pieces = pack(held_out, batches.pack_tokens)
+
+    def loss(piece: Packed) -> Tensor:
+        layout = Layout(piece.lengths)
+        return base.decoder.next_token_losses(piece.tokens, layout, piece.loss_mask, stack).nll.sum()
+
+    @torch.no_grad()
+    def evaluate() -> HeldOut:
+        tokens = sum(work_of(piece).learned for piece in pieces)
+        total = math.fsum(loss(piece).item() for piece in pieces)
+        return HeldOut(total / tokens, tokens)
+
+    parameters = adapter.parameters()
+    # LoRA+ (Hayou et al. 2024, section 4): B, the factor that starts at zero, learns faster than A.
+    scale = {name: lora_plus_ratio for name in parameters if ".lora_B" in name}
+    return Task(parameters, batches, loss, evaluate if pieces else None, scale)
+
+
+# -- what the plan needs to know
+
+
+def outline(batches: SftBatches, held_out: Sequence[Encoded], steps: int, pack_tokens: int) -> Outline:
+    """The run's work with pieces of ``pack_tokens``, from its first steps."""
+    sampled = min(steps, _OUTLINE_STEPS)
+    pieces = _first_pieces(batches, sampled, pack_tokens)
+    held = pack(held_out, pack_tokens)
+    return Outline(
+        pack_tokens=pack_tokens,
+        step=sum((work_of(piece) for piece in pieces), Work()),
+        sampled=sampled,
+        largest_tokens=max(len(piece.tokens) for piece in (*pieces, *held)),
+        longest_row=max(len(row.ids) for row in (*batches.rows, *held_out)),
+        held_out=sum((work_of(piece) for piece in held), Work()),
+    )
+
+
+def probe_samples(batches: SftBatches, steps: int) -> list[Sample[Packed]]:
+    """The largest of the run's first pieces, and beginnings of it, from small to large."""
+    pieces = _first_pieces(batches, min(steps, _OUTLINE_STEPS), batches.pack_tokens)
+    largest = max(pieces, key=lambda piece: len(piece.tokens))
+    cuts = {max(2, round(share * len(largest.tokens))) for share in _SAMPLE_SHARES}
+    return [Sample(cut, work_of(cut)) for cut in (_beginning(largest, n) for n in sorted(cuts))]
+
+
+def _first_pieces(batches: SftBatches, steps: int, pack_tokens: int) -> list[Packed]:
+    sized = SftBatches(
+        batches.rows, batches.names, batch_size=batches.batch_size, pack_tokens=pack_tokens, seed=batches.seed
+    )
+    pieces: list[Packed] = []
+    cursor = Cursor()
+    for _ in range(steps):
+        step, cursor = sized.take(cursor)
+        pieces += step.pieces
+    return pieces
+
+
+def _beginning(piece: Packed, n_tokens: int) -> Packed:
+    """The first tokens of a piece, with the same share of learned tokens: good for timing, not for learning."""
+    lengths: list[int] = []
+    for length in piece.lengths:
+        lengths.append(min(length, n_tokens - sum(lengths)))
+        if sum(lengths) == n_tokens:
+            break
+    learned = max(1, round(work_of(piece).learned * n_tokens / len(piece.tokens)))
+    mask = torch.zeros(n_tokens, dtype=torch.bool)
+    mask[n_tokens - learned :] = True
+    return Packed(piece.tokens[:n_tokens], lengths, mask)

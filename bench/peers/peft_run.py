@@ -1,0 +1,78 @@
+"""PEFT + transformers in float32, as well as it can be set: sdpa attention, each step's rows padded to the longest
+of the step only, labels on the answer only. Loss is the mean over the step's learned tokens.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from job import Job, report
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, get_cosine_schedule_with_warmup, logging
+
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def padded(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    longest = max(len(row["ids"]) for row in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    for i, row in enumerate(rows):
+        n = len(row["ids"])
+        ids[i, :n], mask[i, :n] = torch.tensor(row["ids"]), 1
+        learned = torch.tensor(row["loss_mask"])
+        labels[i, :n][learned] = ids[i, :n][learned]
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def held_out_loss(model: Any, rows: list[dict[str, Any]]) -> float:
+    total, count = 0.0, 0
+    ordered = sorted(rows, key=lambda row: len(row["ids"]))
+    with torch.no_grad():
+        for i in range(0, len(ordered), 8):
+            batch = padded(ordered[i : i + 8])
+            n = int((batch["labels"][:, 1:] != -100).sum())
+            total += float(model(**batch).loss) * n
+            count += n
+    return total / count
+
+
+def main() -> None:
+    job = Job.read()
+    torch.set_num_threads(job.threads)
+    logging.disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(job.hf_folder, dtype=torch.float32, attn_implementation="sdpa")
+    config = LoraConfig(r=job.rank, lora_alpha=job.alpha, target_modules=LINEAR, task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    start = load_file(job.start_tensors)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data.copy_(start[name.replace(".default", "")])
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=job.lr, weight_decay=0.0)
+    warmup = math.ceil(job.warmup * len(job.steps))
+    schedule = get_cosine_schedule_with_warmup(optimizer, warmup, len(job.steps))
+    before = held_out_loss(model, job.held_out)
+    model.train()
+    seconds = []
+    for step in job.steps:
+        began = time.perf_counter()
+        loss = model(**padded([job.train[row] for row in step])).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - began)
+    model.eval()
+    after = held_out_loss(model, job.held_out)
+    if job.adapter_folder:
+        model.save_pretrained(job.adapter_folder)
+    report(peer="peft", before=before, after=after, seconds=seconds, tokens=job.real_tokens())
+
+
+main()

@@ -1,0 +1,148 @@
+// Products of expanded weights with a few rows of activations.
+// Included once per instruction set, inside its namespace; see blocks.cpp.
+//
+// A dot product is held in LANES partial sums: weight k goes to sum k mod LANES, and the sums are added up in a fixed
+// tree. So a result does not depend on the number of threads or on which other rows are in the batch.
+
+#if NM_VECTOR == 512
+using Vector = __m512;
+static inline Vector load(const float* at) { return _mm512_loadu_ps(at); }
+static inline void store(float* at, Vector value) { _mm512_storeu_ps(at, value); }
+static inline Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+#elif NM_VECTOR == 256
+using Vector = __m256;
+static inline Vector load(const float* at) { return _mm256_loadu_ps(at); }
+static inline void store(float* at, Vector value) { _mm256_storeu_ps(at, value); }
+static inline Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+#elif defined(__GNUC__)
+typedef float Vector __attribute__((vector_size(16)));
+static inline Vector load(const float* at) {
+    Vector value;
+    std::memcpy(&value, at, sizeof value);
+    return value;
+}
+static inline void store(float* at, Vector value) { std::memcpy(at, &value, sizeof value); }
+static inline Vector multiply_add(Vector a, Vector b, Vector c) { return a * b + c; }
+#else
+struct Vector {
+    float at[16];
+};
+static inline Vector load(const float* at) {
+    Vector value;
+    std::memcpy(value.at, at, sizeof value.at);
+    return value;
+}
+static inline void store(float* at, const Vector& value) { std::memcpy(at, value.at, sizeof value.at); }
+static inline Vector multiply_add(const Vector& a, const Vector& b, const Vector& c) {
+    Vector result;
+    for (int j = 0; j < 16; ++j) {
+        result.at[j] = a.at[j] * b.at[j] + c.at[j];
+    }
+    return result;
+}
+#endif
+
+constexpr int LANES = 16;
+constexpr int WIDTH = static_cast<int>(sizeof(Vector) / sizeof(float));
+constexpr int PARTS = LANES / WIDTH;
+
+// How many rows of weights and of x meet in registers: as many sums as there are registers for.
+constexpr int TILE_W = NM_VECTOR == 512 ? 4 : 2;
+constexpr int TILE_X = NM_VECTOR == 512 ? 4 : 2;
+
+// sums[i][m][lane] += w[i][k] x[m][k] for W rows of w, PIECE floats apart, and M rows of x, `stride` floats apart.
+// n is a multiple of LANES. sums are MAX_ROWS * LANES floats apart in i, LANES in m.
+#define NM_DOT(NAME, W, M)                                                                                   \
+    static void NAME(const float* w, const float* x, int64_t stride, int64_t n, float* sums) {              \
+        Vector sum[W][M][PARTS];                                                                             \
+        for (int i = 0; i < W; ++i) {                                                                        \
+            for (int m = 0; m < M; ++m) {                                                                    \
+                for (int p = 0; p < PARTS; ++p) {                                                            \
+                    sum[i][m][p] = load(sums + (i * MAX_ROWS + m) * LANES + p * WIDTH);                      \
+                }                                                                                            \
+            }                                                                                                \
+        }                                                                                                    \
+        for (int64_t k = 0; k < n; k += LANES) {                                                             \
+            for (int p = 0; p < PARTS; ++p) {                                                                \
+                for (int m = 0; m < M; ++m) {                                                                \
+                    const Vector value = load(x + m * stride + k + p * WIDTH);                               \
+                    for (int i = 0; i < W; ++i) {                                                            \
+                        const Vector weight = load(w + i * PIECE + k + p * WIDTH);                           \
+                        sum[i][m][p] = multiply_add(weight, value, sum[i][m][p]);                            \
+                    }                                                                                        \
+                }                                                                                            \
+            }                                                                                                \
+        }                                                                                                    \
+        for (int i = 0; i < W; ++i) {                                                                        \
+            for (int m = 0; m < M; ++m) {                                                                    \
+                for (int p = 0; p < PARTS; ++p) {                                                            \
+                    store(sums + (i * MAX_ROWS + m) * LANES + p * WIDTH, sum[i][m][p]);                      \
+                }                                                                                            \
+            }                                                                                                \
+        }                                                                                                    \
+    }
+
+NM_DOT(dot_tile, TILE_W, TILE_X)
+NM_DOT(dot_column, TILE_W, 1)
+NM_DOT(dot_row, 1, TILE_X)
+NM_DOT(dot_one, 1, 1)
+#undef NM_DOT
+
+// The same for any n and any number of rows of x, and for TILE_W or fewer rows of w.
+static void dot(const float* w, int64_t n_w, const float* x, int64_t n_x, int64_t stride, int64_t n, float* sums) {
+    const int64_t whole = n - n % LANES;
+    const bool tile = n_w == TILE_W;
+    for (int64_t i = 0; i < n_w; i += tile ? TILE_W : 1) {
+        const float* row = w + i * PIECE;
+        float* sum = sums + i * MAX_ROWS * LANES;
+        int64_t m = 0;
+        for (; m + TILE_X <= n_x; m += TILE_X) {
+            (tile ? dot_tile : dot_row)(row, x + m * stride, stride, whole, sum + m * LANES);
+        }
+        for (; m < n_x; ++m) {
+            (tile ? dot_column : dot_one)(row, x + m * stride, stride, whole, sum + m * LANES);
+        }
+    }
+    for (int64_t i = 0; i < n_w && whole < n; ++i) {
+        for (int64_t m = 0; m < n_x; ++m) {
+            for (int64_t k = whole; k < n; ++k) {
+                sums[(i * MAX_ROWS + m) * LANES + k - whole] += w[i * PIECE + k] * x[m * stride + k];
+            }
+        }
+    }
+}
+
+static float add_up(float* sums) {
+    for (int width = LANES / 2; width > 0; width /= 2) {
+        for (int lane = 0; lane < width; ++lane) {
+            sums[lane] += sums[lane + width];
+        }
+    }
+    return sums[0];
+}
+
+// y[m, r] = sum_k x[m, k] W[r, k] for weight rows [begin, end). TILE_W rows are expanded piece by piece into buffers
+// that stay in the first-level cache, and every piece meets all rows of x before the next is expanded.
+static void matmul_rows(const Product& product, int64_t begin, int64_t end) {
+    alignas(64) float weights[TILE_W * PIECE];
+    alignas(64) float sums[TILE_W * MAX_ROWS * LANES];
+    const BlockType& type = *product.type;
+    const Expand expand = expanders[type.index];
+    for (int64_t r = begin; r < end; r += TILE_W) {
+        const int64_t n_w = std::min<int64_t>(TILE_W, end - r);
+        std::memset(sums, 0, sizeof sums);
+        for (int64_t k = 0; k < product.cols; k += PIECE) {
+            const int64_t n = std::min<int64_t>(PIECE, product.cols - k);
+            const uint8_t* piece = product.weights + r * product.row_stride + k / type.block_size * type.type_size;
+            for (int64_t i = 0; i < n_w; ++i) {
+                expand(piece + i * product.row_stride, n / type.block_size, weights + i * PIECE);
+            }
+            dot(weights, n_w, product.x + k, product.m, product.cols, n, sums);
+        }
+        for (int64_t i = 0; i < n_w; ++i) {
+            for (int64_t m = 0; m < product.m; ++m) {
+                product.y[m * product.rows + r + i] = add_up(sums + (i * MAX_ROWS + m) * LANES);
+            }
+        }
+    }
+}

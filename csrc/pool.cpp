@@ -1,0 +1,151 @@
+#include "pool.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#ifndef _WIN32
+#include <pthread.h>
+#endif
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace nomoat {
+namespace {
+
+constexpr int MAX_THREADS = 256;
+// A decode step calls a few hundred kernels with some ten microseconds between them, less than it takes to wake a
+// sleeping thread. So a worker looks out for the next job for about that long before it sleeps.
+constexpr int SPINS = 1000;
+
+inline void relax() {
+#if defined(__x86_64__) || defined(_M_X64)
+    _mm_pause();
+#elif defined(__aarch64__) && !defined(_MSC_VER)
+    asm volatile("yield");
+#endif
+}
+
+class Pool {
+public:
+    void run(int threads, int64_t n, int64_t chunk, Job job, void* context) {
+        std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
+        if (!turn.owns_lock()) {
+            job(context, 0, n);
+            return;
+        }
+        grow(threads - 1);
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            n_ = n, chunk_ = chunk, job_ = job, context_ = context;
+            next_.store(0, std::memory_order_relaxed);
+            places_ = threads - 1;
+            epoch_.fetch_add(1, std::memory_order_release);
+        }
+        wake_.notify_all();
+        work();
+        close();
+    }
+
+private:
+    // No worker may join from here on; the ones inside finish their last chunk. A worker that has slept through the
+    // whole job is not waited for.
+    void close() {
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            places_ = 0;
+        }
+        while (inside_.load(std::memory_order_acquire) != 0) {
+            relax();
+        }
+    }
+
+    void grow(int wanted) {
+        while (size_ < std::min(wanted, MAX_THREADS)) {
+            try {
+                std::thread([this] { serve(); }).detach();
+            } catch (const std::system_error&) {
+                return;  // the system gives no more threads; those there are, and the caller, do the work
+            }
+            ++size_;
+        }
+    }
+
+    void serve() {
+        uint64_t seen = 0;
+        for (;;) {
+            for (int i = 0; i < SPINS && epoch_.load(std::memory_order_acquire) == seen; ++i) {
+                relax();
+            }
+            {
+                std::unique_lock<std::mutex> lock(mutex_);
+                wake_.wait(lock, [&] { return epoch_.load(std::memory_order_relaxed) != seen; });
+                seen = epoch_.load(std::memory_order_relaxed);
+                if (places_ == 0) {
+                    continue;
+                }
+                --places_;
+                inside_.fetch_add(1, std::memory_order_relaxed);
+            }
+            work();
+            inside_.fetch_sub(1, std::memory_order_release);
+        }
+    }
+
+    void work() {
+        for (;;) {
+            const int64_t begin = next_.fetch_add(chunk_, std::memory_order_relaxed);
+            if (begin >= n_) {
+                return;
+            }
+            job_(context_, begin, std::min(begin + chunk_, n_));
+        }
+    }
+
+    std::mutex turn_;  // held by the one caller whose job is running
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::atomic<uint64_t> epoch_{0};  // counts jobs
+    std::atomic<int64_t> next_{0};
+    std::atomic<int> inside_{0};
+    int places_ = 0;  // workers that may still join the present job
+    int size_ = 0;
+    int64_t n_ = 0, chunk_ = 1;
+    Job job_ = nullptr;
+    void* context_ = nullptr;
+};
+
+// Never destroyed: at the end of the process the workers are asleep in it.
+std::atomic<Pool*> current{nullptr};
+
+Pool& pool() {
+    Pool* found = current.load(std::memory_order_acquire);
+    if (found == nullptr) {
+        Pool* made = new Pool;
+        if (current.compare_exchange_strong(found, made)) {
+#ifndef _WIN32
+            // Threads do not survive a fork; the child makes a pool of its own.
+            pthread_atfork(nullptr, nullptr, [] { current.store(nullptr); });
+#endif
+            return *made;
+        }
+        delete made;
+    }
+    return *found;
+}
+
+}  // namespace
+
+void parallel_for(int threads, int64_t n, int64_t chunk, Job job, void* context) {
+    if (threads <= 1 || n <= chunk) {
+        job(context, 0, n);
+        return;
+    }
+    pool().run(threads, n, chunk, job, context);
+}
+
+}  // namespace nomoat

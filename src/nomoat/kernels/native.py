@@ -1,0 +1,170 @@
+"""The compiled kernels of ``csrc/``: found, checked and called through ctypes.
+
+The library takes plain pointers. So every shape, dtype and stride is checked here, before a pointer is handed over.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from nomoat.core.errors import ShapeMismatch
+from nomoat.formats.blocks import block_type
+
+MODULE: Final = "nomoat.kernels._native"
+ABI: Final = 1
+SETS: Final = ("portable", "avx2", "avx512")  # by the number the library gives them
+BEST: Final = len(SETS) - 1
+MAX_SMALL: Final = 16  # rows of x that matmul_small takes
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    library: ctypes.CDLL | None
+    why_not: str
+
+
+def available() -> bool:
+    """Whether the compiled kernels can be used: they are built, they load, and nobody asked for the twins."""
+    return os.environ.get("NOMOAT_KERNELS", "") != "reference" and _load().library is not None
+
+
+def status() -> str:
+    """Return one line for people: which instruction set is in use, or why the twins are."""
+    if os.environ.get("NOMOAT_KERNELS", "") == "reference":
+        return "reference kernels, because NOMOAT_KERNELS=reference"
+    library = _load().library
+    if library is None:
+        return f"reference kernels: {_load().why_not}"
+    return f"compiled kernels, {library.nm_instruction_set(BEST).decode()}"
+
+
+def instruction_sets() -> list[int]:
+    """Return the numbers of the instruction sets that this machine has, best last; empty if not built."""
+    library = _load().library
+    if library is None:
+        return []
+    return [n for n, name in enumerate(SETS) if library.nm_instruction_set(n).decode() == name]
+
+
+def expand(data: Tensor, type: str, out: Tensor | None = None, *, instruction_set: int = BEST) -> Tensor:
+    """Return the weights of ``data``, uint8 (rows, row_bytes), as float32 (rows, cols), in ``out`` if given.
+
+    ``data`` is on the CPU; its rows may lie apart. The result does not depend on the number of threads or on
+    the instruction set. Raises ``UnsupportedType`` and ``ShapeMismatch``.
+    """
+    kind = block_type(type)
+    rows, row_bytes, row_stride = _walkable(data)
+    cols = kind.cols(row_bytes)
+    if out is None:
+        out = torch.empty(rows, cols)
+    _check_floats("out", out, rows, cols)
+    failed = _library().nm_expand(
+        instruction_set,
+        torch.get_num_threads(),
+        kind.ggml_id,
+        data.data_ptr(),
+        rows,
+        cols,
+        row_stride,
+        out.data_ptr(),
+    )
+    _check_accepted(failed, type)
+    return out
+
+
+def matmul_small(x: Tensor, data: Tensor, type: str, *, instruction_set: int = BEST) -> Tensor:
+    """Return x @ W.T, float32 (M, rows), for x float32 (M, cols), M <= 16, and W stored in ``data``.
+
+    A row of the result is the same whatever other rows are in the batch and however many threads there are.
+    Raises ``UnsupportedType`` and ``ShapeMismatch``.
+    """
+    kind = block_type(type)
+    rows, row_bytes, row_stride = _walkable(data)
+    cols, m = kind.cols(row_bytes), x.shape[0]
+    x = x.contiguous()
+    _check_floats("x", x, m, cols)
+    if m > MAX_SMALL:
+        raise ShapeMismatch(f"matmul_small takes up to {MAX_SMALL} rows, not {m}")
+    y = torch.empty(m, rows)
+    failed = _library().nm_matmul_small(
+        instruction_set,
+        torch.get_num_threads(),
+        kind.ggml_id,
+        data.data_ptr(),
+        rows,
+        cols,
+        row_stride,
+        x.data_ptr(),
+        m,
+        y.data_ptr(),
+    )
+    _check_accepted(failed, type)
+    return y
+
+
+def _walkable(data: Tensor) -> tuple[int, int, int]:
+    """Return rows, row_bytes and the stride of rows; ``ShapeMismatch`` unless the library may walk over them."""
+    if data.dtype != torch.uint8 or data.ndim != 2 or not data.is_cpu:
+        raise ShapeMismatch(
+            f"blocks are uint8 (rows, row_bytes) on the CPU, not {data.dtype} {tuple(data.shape)} on {data.device}"
+        )
+    rows, row_bytes = data.shape
+    row_stride, byte_stride = data.stride()
+    if (row_bytes > 1 and byte_stride != 1) or (rows > 1 and row_stride < row_bytes):
+        raise ShapeMismatch(f"the bytes of a row of blocks must lie together, not {data.stride()} apart")
+    return rows, row_bytes, row_stride
+
+
+def _check_floats(name: str, tensor: Tensor, rows: int, cols: int) -> None:
+    if tensor.dtype != torch.float32 or tensor.shape != (rows, cols) or not tensor.is_cpu or not tensor.is_contiguous():
+        raise ShapeMismatch(
+            f"{name} must be contiguous float32 {(rows, cols)} on the CPU, not {tensor.dtype}"
+            f" {tuple(tensor.shape)} on {tensor.device}"
+        )
+
+
+def _check_accepted(failed: int, type: str) -> None:
+    if failed:
+        raise ShapeMismatch(f"the compiled kernels do not take {type} blocks of this shape")
+
+
+def _library() -> ctypes.CDLL:
+    library = _load().library
+    if library is None:
+        raise ShapeMismatch(f"no compiled kernels: {_load().why_not}")
+    return library
+
+
+@cache
+def _load() -> _Loaded:
+    spec = find_spec(MODULE)
+    if spec is None or spec.origin is None:
+        return _Loaded(None, "the package was installed without a C++ compiler")
+    if sys.byteorder != "little":
+        return _Loaded(None, "the compiled kernels are for little-endian machines")
+    try:
+        library = ctypes.CDLL(spec.origin)
+        abi = library.nm_abi()
+    except (OSError, AttributeError) as error:
+        return _Loaded(None, f"{spec.origin} does not load: {error}")
+    if abi != ABI:
+        return _Loaded(None, f"{spec.origin} was built from another version; install the package again")
+    _declare(library)
+    return _Loaded(library, "")
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    number, size, pointer = ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
+    library.nm_instruction_set.argtypes = [number]
+    library.nm_instruction_set.restype = ctypes.c_char_p
+    library.nm_expand.argtypes = [number, number, number, pointer, size, size, size, pointer]
+    library.nm_matmul_small.argtypes = [*library.nm_expand.argtypes[:-1], pointer, size, pointer]

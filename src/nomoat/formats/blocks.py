@@ -29,17 +29,13 @@ class BlockType:
     def row_bytes(self, cols: int) -> int:
         """Return the bytes of a row of ``cols`` weights; ``ShapeMismatch`` if that is not whole blocks."""
         if cols % self.block_size:
-            raise ShapeMismatch(
-                f"a row of {cols} weights is not whole {self.name} blocks of {self.block_size} weights"
-            )
+            raise ShapeMismatch(f"a row of {cols} weights is not whole {self.name} blocks of {self.block_size} weights")
         return cols // self.block_size * self.type_size
 
     def cols(self, row_bytes: int) -> int:
         """Return the weights in ``row_bytes`` bytes; ``ShapeMismatch`` if that is not whole blocks."""
         if row_bytes % self.type_size:
-            raise ShapeMismatch(
-                f"a row of {row_bytes} bytes is not whole {self.name} blocks of {self.type_size} bytes"
-            )
+            raise ShapeMismatch(f"a row of {row_bytes} bytes is not whole {self.name} blocks of {self.type_size} bytes")
         return row_bytes // self.type_size * self.block_size
 
 

@@ -10,9 +10,7 @@ import numpy as np
 from nomoat.formats.weights import Array, Bytes, Floats
 
 # The 16 levels of the IQ4 types: finer near zero, where most weights are (kvalues_iq4nl in ggml-common.h).
-IQ4_LEVELS = np.array(
-    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], dtype=np.float32
-)
+IQ4_LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], dtype=np.float32)
 
 
 def half(blocks: Bytes, at: int) -> Floats:

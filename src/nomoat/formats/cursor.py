@@ -24,9 +24,7 @@ class Cursor:
 
     def bad(self, message: str) -> BadHeader:
         """Return (not raise) the error for the present position."""
-        return BadHeader(
-            f"{message} (byte {self.at})", file=self.path, hint="download or convert the file again"
-        )
+        return BadHeader(f"{message} (byte {self.at})", file=self.path, hint="download or convert the file again")
 
     def need(self, size: int, what: str) -> None:
         """Raise ``BadHeader`` unless ``size`` more bytes are there."""

@@ -159,9 +159,7 @@ def test_a_type_that_is_listed_but_not_read_is_refused_only_when_its_data_is_ask
         file.data("w")
 
 
-def test_a_missing_tensor_and_a_missing_file_say_so(
-    open_bytes: Callable[[bytes], GgufFile], tmp_path: Path
-) -> None:
+def test_a_missing_tensor_and_a_missing_file_say_so(open_bytes: Callable[[bytes], GgufFile], tmp_path: Path) -> None:
     with pytest.raises(ShapeMismatch, match="'nothing' is missing"):
         open_bytes(padded(header(), 0)).data("nothing")
     with pytest.raises(NotFound):

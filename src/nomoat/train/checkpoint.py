@@ -69,7 +69,7 @@ def write_checkpoint(run_folder: Path, snapshot: Snapshot, *, log_bytes: int, id
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file. Raises ``StorageError`` where the disk does not take it."""
     try:
-        safetensors.torch.save_file({name: value.detach() for name, value in tensors.items()}, path)
+        safetensors.torch.save_file({name: value.detach().contiguous() for name, value in tensors.items()}, path)
     except safetensors.SafetensorError as error:  # what that library makes of an OSError
         raise StorageError(f"{path}: {error}", hint="free some space, or point NOMOAT_HOME at another disk") from error
 

@@ -19,21 +19,21 @@ class TuneOptions:
     """How an adapter is trained. Every field is explained by its own help."""
 
     data: str = option("", "a data set's name, or a file or folder to make one from")
-    base: str = option("", "the base model: a name in the store, a GGUF file or a Hugging Face folder")
-    name: str = option("", "the name of the adapter")
+    base: str = option("", "the base model: a name in the store, a GGUF file or a Hugging Face folder", metavar="BASE")
+    name: str = option("", "the name of the adapter", metavar="NAME")
     replace: bool = option(False, "replace an adapter of that name")
 
     rank: int = option(16, "rank of the adapter")
     alpha: float | None = option(None, "strength of the update; twice the rank if not given (8 with rsLoRA)")
     target_modules: tuple[str, ...] = option(
-        ("all-linear",), "what the adapter attaches to: all-linear, or names such as q_proj,v_proj"
+        ("all-linear",), "what the adapter attaches to: all-linear, or names such as q_proj,v_proj", metavar="NAMES"
     )
     use_rslora: bool = option(False, "scale by alpha / sqrt(rank), steadier at high ranks")
     use_dora: bool = option(False, "learn the size of each output apart from its direction; slower")
     rank_pattern: dict[str, float] | None = option(  # noqa: RUF009 - None is no mutable default
-        None, "ranks of some modules: down_proj=32,q_proj=8"
+        None, "ranks of some modules: down_proj=32,q_proj=8", metavar="NAME=RANK"
     )
-    alpha_pattern: dict[str, float] | None = option(None, "alphas of some modules")  # noqa: RUF009
+    alpha_pattern: dict[str, float] | None = option(None, "alphas of some modules", metavar="NAME=ALPHA")  # noqa: RUF009
     init: str = option("kaiming", "how the adapter starts", choices=("kaiming", "pissa"))
 
     lr: float = option(5e-4, "peak learning rate")

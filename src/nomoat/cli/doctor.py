@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -19,13 +18,12 @@ from nomoat.cli.render import size
 from nomoat.cli.tables import print_table
 
 _OPTIONAL = {
-    "pypdf": "reading .pdf",
-    "docx": "reading .docx",
-    "bs4": "reading .html well",
-    "pyarrow": "reading .parquet and `datasets` folders",
-    "peft": "only our own comparison tests",
+    "pypdf": ("documents", "reading .pdf"),
+    "python-docx": ("documents", "reading .docx"),
+    "beautifulsoup4": ("documents", "reading .html"),
+    "pyarrow": ("tables", "reading .parquet and `datasets` folders"),
 }
-_INSTALL = {"pypdf": "documents", "docx": "documents", "bs4": "documents", "pyarrow": "tables", "peft": "dev"}
+"""By distribution: the extra of nomoat that brings it, and what it is for."""
 _LEAST_FREE_BYTES = 5 * 10**9
 _EXAMPLES = {"smollm2-135m": (134_515_008, 98_362_432), "qwen2.5-0.5b": (494_032_768, 491_400_032)}
 """Parameters, and bytes of the file, of two bases that people tune."""
@@ -95,10 +93,10 @@ def _kernels() -> Finding:
     from nomoat.kernels import native
 
     if native.available():
-        return Finding("kernels", "native")
+        return Finding("kernels", native.status())
     return Finding(
         "kernels",
-        f"reference ({native.status()})",
+        native.status(),
         False,
         "everything works, several times slower. Install a C++ compiler (Debian: apt install g++), then "
         "reinstall: pip install --force-reinstall --no-deps nomoat",
@@ -146,19 +144,12 @@ def _write_problem(home: Path) -> str:
 
 
 def _optional() -> Iterator[Finding]:
-    for module, use in _OPTIONAL.items():
-        if importlib.util.find_spec(module) is not None:
-            version = _version(module)
-            yield Finding(f"{module} (optional)", f"{version}: {use}")
-        else:
-            yield Finding(
-                f"{module} (optional)", f"not installed: {use}", True, f"pip install 'nomoat[{_INSTALL[module]}]'"
-            )
-
-
-def _version(module: str) -> str:
-    names = importlib.metadata.packages_distributions().get(module, [])
-    return importlib.metadata.version(names[0]) if names else "installed"
+    for name, (extra, use) in _OPTIONAL.items():
+        try:
+            found, mend = importlib.metadata.version(name), ""
+        except importlib.metadata.PackageNotFoundError:
+            found, mend = "not installed", f"pip install 'nomoat[{extra}]'"
+        yield Finding(f"{name} (optional)", f"{found}: {use}", mend=mend)
 
 
 def _speed() -> Iterator[Finding]:

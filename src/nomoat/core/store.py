@@ -101,9 +101,9 @@ class Store:
     def names(self, kind: Kind) -> list[str]:
         """The names of all whole artefacts of a kind, sorted."""
         folder = self.home / kind
-        if not folder.is_dir():
-            return []
         with disk_errors(folder):
+            if not folder.is_dir():
+                return []
             return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
 
     def find(self, kind: Kind, name: str) -> Path:

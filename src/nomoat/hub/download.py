@@ -190,7 +190,7 @@ def _write(response: httpx.Response, part: _Part, offset: int) -> Generator[Reco
     with disk_errors(part.path), file:
         file.truncate(offset)
         file.seek(offset)
-        for chunk in response.iter_bytes(CHUNK_BYTES):
+        for chunk in response.iter_bytes():  # as they arrive: a cut connection keeps every byte that came
             done += len(chunk)
             if part.size is not None and done > part.size:
                 raise NetworkError(f"{shown(part.request.url)}: longer than the server said")

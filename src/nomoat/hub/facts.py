@@ -10,8 +10,6 @@ from pathlib import Path
 from nomoat.core.errors import FormatError, UnsupportedType
 from nomoat.formats.blocks import TYPES
 from nomoat.formats.gguf import GgufFile
-from nomoat.formats.hf import read_config
-from nomoat.formats.safetensors import open_folder
 from nomoat.formats.weights import Weights
 from nomoat.hub import licences
 
@@ -60,6 +58,9 @@ def _gguf_facts(path: Path) -> ModelFacts:
 
 
 def _folder_facts(path: Path) -> ModelFacts:
+    from nomoat.formats.hf import read_config
+    from nomoat.formats.safetensors import open_folder
+
     config = read_config(path)
     weights = open_folder(path)
     _refuse_unreadable(weights)

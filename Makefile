@@ -2,6 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# The version that the figures in README.md were measured with. On Linux the default wheel carries CUDA; to spare the
+# download:  make evening TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+TORCH ?= torch==2.13.0
+SOURCES := pyproject.toml setup.py $(wildcard csrc/*)
+PYTHON_SOURCES := $(shell find src -name '*.py' -o -name '*.toml' -o -name '*.j*' 2>/dev/null)
 
 evening: $(VENV)/installed
 	$(BIN)/nomoat evening
@@ -9,8 +14,8 @@ evening: $(VENV)/installed
 test: check test-fast test-real
 
 check: $(VENV)/dev
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench setup.py
+	$(BIN)/ruff format --check src tests bench setup.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -20,15 +25,17 @@ test-fast: $(VENV)/dev
 test-real: $(VENV)/dev
 	$(BIN)/pytest -q -m "real or slow"
 
-$(VENV)/installed: pyproject.toml setup.py $(wildcard csrc/*)
+# An editable install serves both: `make evening` after `make test` must not replace it.
+$(VENV)/dev: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q .
-	touch $@
-
-# --no-build-isolation is not used: a fresh machine has no setuptools of ours.
-$(VENV)/dev: pyproject.toml setup.py $(wildcard csrc/*)
-	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q $(TORCH)
 	$(BIN)/pip install -q -e '.[dev]'
+	touch $(VENV)/installed $@
+
+$(VENV)/installed: $(SOURCES) $(PYTHON_SOURCES)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q $(TORCH)
+	$(BIN)/pip install -q $(if $(wildcard $(VENV)/dev),-e) .
 	touch $@
 
 clean:

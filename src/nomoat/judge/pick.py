@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from nomoat.data.rows import Row
 from nomoat.judge.answers import normalise, only_a_number
-from nomoat.judge.questions import Row, question
+from nomoat.judge.questions import question
 
 MOST = 0.95
 SMALL_SET = 12
@@ -35,8 +36,6 @@ def pick_check(rows: Sequence[Row]) -> CheckChoice:
     questions = [found for row in rows if (found := question(row)) is not None]
     if len(questions) < MOST * len(rows) or not questions:
         return CheckChoice("loss", "the rows are plain text, with no answers to compare")
-    if all(len(asked.choices) > 1 for asked in questions):
-        return CheckChoice("choice", "every row lists its choices")
     answers = [asked.expected.strip() for asked in questions]
     if _share(answers, _ends_in_number) >= MOST:
         return CheckChoice("number", "the expected answers are numbers")

@@ -1,43 +1,41 @@
-"""A row as a question: what is asked, what is expected, and the answers that are allowed."""
+"""A row as a question: what is asked and what is expected."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Row = Mapping[str, Any]
+from nomoat.data.rows import Message, Row
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a row asks. ``choices`` holds the allowed answers, the expected one among them, or nothing."""
+    """What a row asks, as a person would read it, and the answer it expects."""
 
     prompt: str
     expected: str
-    choices: tuple[str, ...] = ()
 
 
 def question(row: Row) -> Question | None:
     """The row's question: its prompt, or its messages up to the last answer; ``None`` for plain text."""
-    choices = tuple(str(choice) for choice in row.get("choices") or ())
     if "completion" in row:
-        return Question(row["prompt"], row["completion"], choices)
+        return Question(row["prompt"], row["completion"])
     messages = row.get("messages") or []
-    if not messages or messages[-1]["role"] != "assistant" or not messages[-1].get("content"):
+    if not messages or messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
         return None
-    return Question(_shown(messages[:-1]), messages[-1]["content"], choices)
+    return Question(_shown(messages[:-1]), messages[-1]["content"])
 
 
-def with_answer(row: Row, answer: str) -> dict[str, Any]:
+def with_answer(row: Row, answer: str) -> Row:
     """The same row, answered differently."""
     if "completion" in row:
         return {**row, "completion": answer}
-    return {**row, "messages": [*row["messages"][:-1], {"role": "assistant", "content": answer}]}
+    last: dict[str, Any] = {"role": "assistant", "content": answer}
+    return {**row, "messages": [*row["messages"][:-1], last]}
 
 
-def _shown(messages: list[dict[str, Any]]) -> str:
+def _shown(messages: list[Message]) -> str:
     """One message as it is; several with their roles."""
     if len(messages) == 1:
-        return str(messages[0].get("content") or "")
-    return "\n".join(f"{message['role']}: {message.get('content') or ''}" for message in messages)
+        return str(messages[0]["content"])
+    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)

@@ -19,7 +19,11 @@ from nomoat.judge.statistics import (
     sign_test,
     wilson,
 )
+from nomoat.judge.units import chance
 
+SHARE = "share of rows"
+NATS = "nats per token"
+LOG_PERPLEXITY = "log perplexity"
 Verdict = Literal["better", "worse", "cannot tell"]
 
 MIN_PAIRS = 6
@@ -69,14 +73,14 @@ def compare_shares(measure: str, before: NDArray[np.bool_], after: NDArray[np.bo
     p_value = sign_test(fixed, broken)
     return Comparison(
         measure=measure,
-        unit="share of rows",
+        unit=SHARE,
         higher_is_better=True,
         rows=n,
         before=wilson(int(before.sum()), n),
         after=wilson(int(after.sum()), n),
         difference=interval,
         verdict=_word(interval, higher_is_better=True, enough=n >= MIN_PAIRS),
-        why=f"{fixed} fixed, {broken} broken of {n} rows; exact sign test p = {p_value:.2g}" + _too_few(n, MIN_PAIRS),
+        why=f"{fixed} fixed, {broken} broken of {n} rows; exact sign test {chance(p_value)}" + _too_few(n, MIN_PAIRS),
         p_value=p_value,
     )
 

@@ -16,11 +16,6 @@ def answered(*answers: str) -> list[dict[str, str]]:
     return [{"prompt": f"question {n}", "completion": answer} for n, answer in enumerate(answers)]
 
 
-def test_rows_that_list_their_choices_are_multiple_choice() -> None:
-    rows = [{"prompt": "q", "completion": "b", "choices": ["a", "b"]}] * 8
-    assert pick_check(rows).name == "choice"
-
-
 def test_answers_from_a_small_set_are_multiple_choice_and_the_set_is_kept() -> None:
     chosen = pick_check(answered(*["spam", "fine", "spam"] * 5))
     assert (chosen.name, chosen.choices) == ("choice", ("spam", "fine"))

@@ -42,7 +42,7 @@ def test_four_fixed_of_a_hundred_is_not_enough_though_the_bootstrap_alone_would_
     compared = outcomes(4, 0, 0, 96)
     assert compared.verdict == "cannot tell"
     assert compared.difference.low <= 0
-    assert "p = 0.12" in compared.why
+    assert "p\u00a0=\u00a00.12" in compared.why
 
 
 def test_no_changed_answer_leaves_room_on_both_sides() -> None:

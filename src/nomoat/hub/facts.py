@@ -59,10 +59,10 @@ def _gguf_facts(path: Path) -> ModelFacts:
 
 def _folder_facts(path: Path) -> ModelFacts:
     from nomoat.formats.hf import read_config
-    from nomoat.formats.safetensors import open_folder
+    from nomoat.formats.safetensors import SafetensorsFolder
 
     config = read_config(path)
-    weights = open_folder(path)
+    weights = SafetensorsFolder.open(path)
     _refuse_unreadable(weights)
     context = config.get("max_position_embeddings")
     return ModelFacts(

@@ -35,7 +35,7 @@ class AddOptions(ReadOptions):
     """What goes into a data set and how it is split."""
 
     paths: tuple[str, ...] = option((), "files or folders to read")
-    name: str = option("", "name of the data set")
+    name: str = option("", "name of the data set", metavar="NAME")
     valid: float = option(0.05, "share of the rows that chooses the checkpoint, at most 200 rows")
     test: float = option(0.1, "share of the rows kept for judging before and after, at most 500 rows")
     seed: int = option(0, "another seed gives another split")
@@ -56,7 +56,8 @@ def add(options: AddOptions, store: Store, *, measure: Measure | None = None) ->
     _check(options, store)
     gathered = Gathered()
     for done, path in enumerate(options.paths):
-        yield Progress("reading", done, len(options.paths), "paths")
+        if len(options.paths) > 1:
+            yield Progress("reading", done, len(options.paths), "paths")
         reading = read(path, options)
         yield Note(_said(path, reading))
         gathered.take(reading)

@@ -17,12 +17,13 @@ What is longer than ``max_seq_len``:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from nomoat.core.errors import DataError, TemplateError, UsageError
-from nomoat.core.options import option
+from nomoat.data.encode_options import EncodeOptions
 from nomoat.data.report import Histogram, histogram
 from nomoat.data.rows import Row
 from nomoat.model.template import ChatTemplate, Encoded, encode_chat
@@ -30,16 +31,6 @@ from nomoat.model.tokenizer import Tokenizer
 
 MIN_ANSWER_TOKENS = 8
 _SHORTEST = 16
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class EncodeOptions:
-    """How rows become tokens."""
-
-    max_seq_len: int = option(1024, "longest row in tokens")
-    over_length: str = option("drop", "what to do with a longer row", choices=("drop", "truncate", "raise"))
-    loss: str = option("completion", "learn the answers only, or everything", choices=("completion", "all"))
-    chat: str = option("auto", "prompt/completion rows: as a chat, or raw one after the other", choices=("auto", "raw"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -177,7 +168,7 @@ def windows(whole: Encoded, max_seq_len: int, tokenizer: Tokenizer) -> list[Enco
     count = -(-len(body) // room)
     cuts = [len(body) * index // count for index in range(count + 1)]
     cut = []
-    for begin, end in zip(cuts, cuts[1:]):
+    for begin, end in itertools.pairwise(cuts):
         carried = body[begin - 1 : begin] if begin else []
         known = bos + carried
         ids = known + body[begin:end]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -56,8 +57,9 @@ def _joined(rows: list[Encoded]) -> Packed:
 
 def unpack(packed: Packed) -> list[Encoded]:
     """The rows of a batch again."""
-    tokens, mask = packed.tokens.split(packed.lengths), packed.loss_mask.split(packed.lengths)
-    return [Encoded(ids=ids.tolist(), loss_mask=learned.tolist()) for ids, learned in zip(tokens, mask)]
+    ids, mask = packed.tokens.tolist(), packed.loss_mask.tolist()
+    ends = list(itertools.accumulate(packed.lengths, initial=0))
+    return [Encoded(ids=ids[begin:end], loss_mask=mask[begin:end]) for begin, end in itertools.pairwise(ends)]
 
 
 def order(n_rows: int, *, seed: int, epoch: int) -> list[int]:

@@ -53,7 +53,9 @@ def draw(report: Report) -> str:
     """The report for a person."""
     total = sum(report.kept.values())
     kept = "   ".join(f"{split} {count:,}" for split, count in report.kept.items())
-    lines = [f"{report.name}: {total:,} rows kept of {report.read:,} read ({report.kind})", f"  {kept}"]
+    shapes = ", ".join(report.shapes)
+    kind = report.kind if report.kind == shapes else f"{report.kind}, kept as {shapes}"
+    lines = [f"{report.name}: {total:,} rows kept of {report.read:,} read ({kind})", f"  {kept}"]
     if report.why:
         lines.append(f"  guessed from: {report.why}")
     for dropped in report.dropped:
@@ -64,7 +66,7 @@ def draw(report: Report) -> str:
     if report.aside:
         lines.append(f"  files left aside: {', '.join(report.aside)}")
     if report.repeated_prompts:
-        lines.append(f"  {report.repeated_prompts:,} rows repeat a prompt with another answer (kept)")
+        lines.append(f"  kept with a prompt that has another answer too: {report.repeated_prompts:,}")
     lines += ["  characters a row", *bars(report.characters)]
     if report.tokens is not None:
         lines.append(f"  tokens a row with {report.tokens['base']}, {report.tokens['total']:,} in all")

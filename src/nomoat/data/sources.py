@@ -34,7 +34,7 @@ _SPLITS = {
     "test": "test",
 }
 _SPLIT_NAME = re.compile(rf"({'|'.join(_SPLITS)})([-_.]\d.*)?", re.IGNORECASE)
-_BESIDE_DATA = ("readme", "license", "licence", "notice", "dataset_infos", "dataset_info", "datacard")
+_BESIDE_DATA = ("nomoat", "readme", "license", "licence", "notice", "dataset_infos", "dataset_info", "datacard")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

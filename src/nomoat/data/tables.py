@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from nomoat.core.errors import DataError, UsageError
 from nomoat.core.files import disk_errors
@@ -84,32 +84,34 @@ class _Tape:
 
 def read_parquet(path: Path) -> Iterator[Numbered]:
     """Rows of one Parquet file."""
-    pyarrow = _pyarrow(path)
-    import pyarrow.parquet as parquet
-
-    number = 0
-    try:
-        with disk_errors(path), path.open("rb") as file:
-            for batch in parquet.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except (pyarrow.ArrowException, ValueError) as error:
-        _damaged(path, "Parquet", error, number)
+    return _column_rows(path, "Parquet", _parquet_batches)
 
 
 def read_arrow(path: Path) -> Iterator[Numbered]:
     """Rows of one Arrow IPC file, in the stream or the file form."""
-    pyarrow = _pyarrow(path)
+    return _column_rows(path, "Arrow", _arrow_batches)
+
+
+def _column_rows(path: Path, what: str, batches: Callable[[Any], Iterator[Any]]) -> Iterator[Numbered]:
+    arrow_errors = _pyarrow(path).ArrowException
     number = 0
-    try:
-        with disk_errors(path), path.open("rb") as file:
-            for batch in _arrow_batches(file):
+    with disk_errors(path), path.open("rb") as file:
+        try:
+            for batch in batches(file):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
-    except (pyarrow.ArrowException, ValueError) as error:
-        _damaged(path, "Arrow", error, number)
+        except (arrow_errors, ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's, not the file's: Arrow gives its own no number
+            said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise DataError(f"not a whole {what} file: {said}", file=path, line=number + 1) from error
+
+
+def _parquet_batches(file: Any) -> Iterator[Any]:
+    import pyarrow.parquet as parquet
+
+    yield from parquet.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS)
 
 
 def _arrow_batches(file: Any) -> Iterator[Any]:
@@ -123,11 +125,6 @@ def _arrow_batches(file: Any) -> Iterator[Any]:
     reader = ipc.open_file(file)
     for index in range(reader.num_record_batches):
         yield reader.get_batch(index)
-
-
-def _damaged(path: Path, what: str, error: Exception, row: int) -> NoReturn:
-    said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-    raise DataError(f"not a whole {what} file: {said}", file=path, line=row + 1 if row else None) from error
 
 
 def _pyarrow(path: Path) -> Any:

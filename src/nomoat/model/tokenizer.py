@@ -7,8 +7,9 @@ model's own (Hugging Face) tokenizer disagree, the model's own holds:
 - ``(?i:'s)`` also means ``'ſ`` (long s), and llama.cpp approximates upper and lower case by ASCII (gpt-4o, tekken);
 - ``<0x0A>`` and the like typed as text stay text; llama.cpp reads them as bytes in SentencePiece vocabularies.
 
-One exception: runs of more than 31 spaces in Gemma are cut from the left into longest pieces, as SentencePiece and
-llama.cpp do and the merges of Gemma's ``tokenizer.json`` do not.
+Two exceptions: runs of more than 31 spaces in Gemma are cut from the left into longest pieces, as SentencePiece and
+llama.cpp do and the merges of Gemma's ``tokenizer.json`` do not; and a ``▁`` typed as text never joins a run of spaces,
+since GGUF files write those pieces with real spaces.
 """
 
 from __future__ import annotations

@@ -56,6 +56,16 @@ def test_a_local_file_is_linked(tmp_path: Path) -> None:
     assert "linked, not copied" in ran.err
 
 
+def test_an_interrupted_pull_says_how_to_go_on(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nomoat.hub.pull.write_lineage", stop)
+    ran = nomoat("pull", "hf:acme/Tiny-GGUF")
+    assert ran.code == 130 and "nomoat pull hf:acme/Tiny-GGUF goes on from there" in ran.err
+    assert nomoat("ls").out == ""
+
+
 @pytest.mark.parametrize(
     ("argv", "code"),
     [

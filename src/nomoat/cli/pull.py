@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import render, size
 from nomoat.cli.tables import print_table
+from nomoat.core.errors import Interrupted
 from nomoat.hub.sources import PullOptions
 
 
@@ -28,7 +30,11 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     from nomoat.hub.pull import pull
 
     options = read_flags(args, PullOptions)
-    done = render(pull(args.spec, options, env.store), env, json_lines=args.json)
+    try:
+        done = render(pull(args.spec, options, env.store), env, json_lines=args.json)
+    except KeyboardInterrupt:
+        again = shlex.join(["nomoat", "pull", args.spec])
+        raise Interrupted("stopped; what has come is kept", hint=f"{again} goes on from there") from None
     if done is not None and not args.json:
         env.print(str(done.result["name"]))
     return 0
@@ -47,13 +53,12 @@ def _list_catalogue(env: Environment, *, as_json: bool) -> None:
     rows = []
     for entry in entries():
         first = entry.sources[0]
-        known = next((each.size_bytes for each in entry.sources if each.size_bytes), None)
         rows.append(
             (
                 entry.name,
                 f"{entry.parameters / 1e6:,.0f} M",
                 first.quantization,
-                size(known) if known else "?",
+                size(first.size_bytes),
                 f"{entry.ram_chat_gb:g} / {entry.ram_tune_gb:g} GB",
                 entry.licence,
             )

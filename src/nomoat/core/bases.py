@@ -18,14 +18,16 @@ _KINDS: tuple[Kind, ...] = ("bases", "models")
 
 
 def resolve_base(store: Store, spec: str) -> Path:
-    """The GGUF file or Hugging Face folder that ``spec`` means; the store's names come before paths.
+    """The GGUF file or Hugging Face folder that ``spec`` means; names in the store come before paths.
 
+    A name may have its kind in front (``models/tiny``), and a pulled base answers to its catalogue aliases.
     Raises ``NotFound`` with near matches, ``HashMismatch`` where a linked file changed since it was pulled.
     """
+    for kind in _KINDS:
+        name = spec.removeprefix(f"{kind}/")
+        if name in store.names(kind):
+            return stored_model(store.path(kind, name))
     if not looks_like_path(spec):
-        for kind in _KINDS:
-            if spec in store.names(kind):
-                return stored_model(store.path(kind, spec))
         for name in store.names("bases"):
             lineage = read_lineage(store.path("bases", name))
             if lineage is not None and spec in lineage.details.get("aliases", ()):

@@ -13,11 +13,11 @@ from nomoat.hub.sources import HubSource, PackageSource
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CatalogueSource:
-    """One source of an entry. ``size_bytes`` is None where only the source knows."""
+    """One source of an entry; ``size_bytes`` is for people, a round number where the exact one is not known."""
 
     source: HubSource | PackageSource
     quantization: str
-    size_bytes: int | None
+    size_bytes: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,4 +72,4 @@ def _source(values: dict[str, Any]) -> CatalogueSource:
         source = HubSource(values["hub"], values["file"], values.get("revision", "main"), sha256)
     else:
         source = PackageSource(tuple(values["packages"]), sha256, vouched=True)
-    return CatalogueSource(source, values["quantization"], values.get("size_bytes"))
+    return CatalogueSource(source, values["quantization"], values["size_bytes"])

@@ -10,6 +10,8 @@ from pathlib import Path
 from nomoat.core.errors import FormatError, UnsupportedType
 from nomoat.formats.blocks import TYPES
 from nomoat.formats.gguf import GgufFile
+from nomoat.formats.hf import read_config
+from nomoat.formats.safetensors import SafetensorsFolder
 from nomoat.formats.weights import Weights
 from nomoat.hub import licences
 
@@ -58,9 +60,6 @@ def _gguf_facts(path: Path) -> ModelFacts:
 
 
 def _folder_facts(path: Path) -> ModelFacts:
-    from nomoat.formats.hf import read_config
-    from nomoat.formats.safetensors import SafetensorsFolder
-
     config = read_config(path)
     weights = SafetensorsFolder.open(path)
     _refuse_unreadable(weights)

@@ -44,6 +44,11 @@ def pull(spec: str, options: PullOptions, store: Store) -> Iterator[Record]:
         _discard(fetched)
         raise _of_origin(error, fetched) from error
     lineage = _lineage(spec, wanted, options, fetched, facts)
+    if wanted.entry is not None and facts.quantization != wanted.entry.sources[0].quantization:
+        first = wanted.entry.sources[0]
+        yield Note(
+            f"this file is {facts.quantization}; the first source, {first.source.title}, is {first.quantization}"
+        )
     yield from _say_licence(wanted, fetched, facts, lineage)
     with store.writing("bases", wanted.name, replace=options.replace) as folder:
         _place(fetched, folder)
@@ -54,8 +59,7 @@ def pull(spec: str, options: PullOptions, store: Store) -> Iterator[Record]:
 
 
 def _introduce(entry: Entry) -> Iterator[Record]:
-    sizes = sorted({each.size_bytes for each in entry.sources if each.size_bytes})
-    size = " or ".join(f"{each / 1e6:,.0f} MB" for each in sizes) or "size known to the source"
+    size = " or ".join(f"{each / 1e6:,.0f} MB" for each in dict.fromkeys(s.size_bytes for s in entry.sources))
     yield Note(
         f"{entry.title}: {entry.parameters / 1e6:,.0f} M parameters, {size}; licence: {entry.licence} "
         f"({entry.licence_url})"

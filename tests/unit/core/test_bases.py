@@ -34,6 +34,13 @@ def test_a_merged_model_can_be_a_base_too(store: Store) -> None:
     assert resolve_base(store, "merged") == folder / "model.gguf"
 
 
+def test_a_kind_in_front_says_which_of_two(store: Store) -> None:
+    put_base(store, "twin")
+    folder = put_base(store, "twin", kind="models")
+    assert resolve_base(store, "models/twin") == folder / "model.gguf"
+    assert resolve_base(store, "twin") == store.home / "bases/twin/model.gguf"
+
+
 def test_an_alias_of_a_pulled_base_means_that_base(store: Store) -> None:
     folder = put_base(store, "smollm2-135m-instruct", aliases=["smollm2-135m"])
     assert resolve_base(store, "smollm2-135m") == folder / "model.gguf"

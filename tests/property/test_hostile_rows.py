@@ -32,7 +32,6 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 TEXT_FIELDS = ["text", "prompt", "completion", "instruction", "input", "output", "system", "question", "answer"]
 OTHER_FIELDS = ["messages", "conversations", "tools", "history", "choices", "answerKey", "instances", "label"]
 FIELDS = st.sampled_from([*TEXT_FIELDS, *OTHER_FIELDS, "chosen", "rejected", "image"])
-)
 
 
 def read_bytes(name: str, content: bytes) -> None:

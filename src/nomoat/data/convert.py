@@ -13,6 +13,7 @@ from nomoat.data.rows import Message, Place, Row, check_text
 Raw = dict[str, Any]
 INPUTS = ("input", "context")
 TOOLS = ("tools", "functions")
+SYSTEM = ("system", "system_prompt")
 ASSISTANT_TEXT = ("output", "response", "completion", "answer")
 
 
@@ -55,7 +56,7 @@ def from_pair(raw: Raw, place: Place, fit: Fit) -> list[Row]:
         messages = conversation(asked, place, fit.prompt) + conversation(answer, place, fit.completion)
         return [_with_tools(messages, raw, place)]
     prompt, completion = field_text(raw, fit.prompt, place), field_text(raw, fit.completion, place)
-    return [_turns([], prompt, completion, _optional(raw, ("system",), place))]
+    return [_turns([], prompt, completion, _optional(raw, SYSTEM, place))]
 
 
 def from_alpaca(raw: Raw, place: Place, fit: Fit) -> list[Row]:
@@ -65,7 +66,7 @@ def from_alpaca(raw: Raw, place: Place, fit: Fit) -> list[Row]:
     prompt = "\n".join(part for part in (instruction, extra) if part)
     past = _history(raw.get("history"), place)
     answer = field_text(raw, fit.completion or "output", place)
-    return [_turns(past, prompt, answer, _optional(raw, ("system",), place))]
+    return [_turns(past, prompt, answer, _optional(raw, SYSTEM, place))]
 
 
 def from_seed_task(raw: Raw, place: Place, fit: Fit) -> list[Row]:
@@ -83,7 +84,7 @@ def from_seed_task(raw: Raw, place: Place, fit: Fit) -> list[Row]:
 def from_messages(raw: Raw, place: Place, fit: Fit) -> list[Row]:
     """A conversation in the field that ``fit.prompt`` names, OpenAI or ShareGPT, with tools."""
     messages = conversation(raw.get(fit.prompt), place, fit.prompt)
-    system = _optional(raw, ("system", "system_prompt"), place)
+    system = _optional(raw, SYSTEM, place)
     if system and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": system})
     return [_with_tools(messages, raw, place)]

@@ -13,6 +13,7 @@ from typing import Any
 
 from nomoat.core.errors import DataError, UsageError
 from nomoat.core.files import disk_errors
+from nomoat.data.html import html_text
 from nomoat.data.plain_text import read_text
 
 MAX_CHARACTERS = 256 << 20
@@ -61,16 +62,7 @@ def _plain(path: Path) -> str:
 
 
 def _html(path: Path) -> str:
-    bs4 = _module("bs4", path)
-    soup = bs4.BeautifulSoup(_plain(path), "html.parser")
-    for element in soup(["script", "style", "noscript", "template", "nav", "svg"]):
-        element.decompose()
-    for block in soup(["p", "div", "li", "tr", "br", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "section"]):
-        block.append("\n")
-    for heading in soup(["p", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "table", "ul", "ol"]):
-        heading.append("\n")
-    lines = [" ".join(line.split()) for line in soup.get_text().splitlines()]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+    return html_text(_plain(path))
 
 
 def _pdf(path: Path) -> str:

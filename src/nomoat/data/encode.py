@@ -29,6 +29,18 @@ from nomoat.data.rows import Row
 from nomoat.model.template import ChatTemplate, Encoded, encode_chat
 from nomoat.model.tokenizer import Tokenizer
 
+__all__ = [
+    "MIN_ANSWER_TOKENS",
+    "EncodeOptions",
+    "EncodedSet",
+    "encode_row",
+    "encode_rows",
+    "measure",
+    "messages_of",
+    "raw_prompt_ids",
+    "windows",
+]
+
 MIN_ANSWER_TOKENS = 8
 _SHORTEST = 16
 

@@ -1,7 +1,7 @@
 """JSON and JSON Lines, streamed value by value, strictly (RFC 8259).
 
-Refused with the line: duplicate keys, NaN and infinities, numbers that overflow, nesting too deep for the parser,
-a row of more than 64 Mi characters. An array, one object a line, objects one after another, and an object that
+Refused with the line: duplicate keys, NaN and infinities, numbers that overflow, more than 100 levels of nesting, a
+row of more than 64 Mi characters. An array, one object a line, objects one after another, and an object that
 wraps the rows (``{"data": [...]}``, ``{"id1": {...}, "id2": {...}}``) are all read.
 """
 
@@ -18,6 +18,7 @@ from nomoat.core.errors import DataError
 from nomoat.data.plain_text import text_chunks, text_lines
 
 MAX_ROW_CHARACTERS = 64 << 20
+MAX_DEPTH = 100  # far under Python's recursion limit, which what is done with a row later must not meet
 _BLANK = re.compile(r"[ \t\r\n]*")
 _LONGEST_TOKEN = 12  # "-Infinity" or "\\ud83d\\ude00": closer to the end of the buffer an error may be a cut
 Numbered = tuple[int | None, Any]
@@ -47,17 +48,29 @@ def _finite(digits: str) -> float:
     return value
 
 
+def _refuse_depth(value: Any, n_brackets: int) -> None:
+    """Go down level by level, if there are brackets enough for too many."""
+    level, depth = [value] if n_brackets > MAX_DEPTH else [], 0
+    while level := [each for each in level if isinstance(each, (dict, list))]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise _Refused(f"nested more than {MAX_DEPTH} levels deep")
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+
+
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
 
 
 def parse(text: str, *, file: Path | str, line: int | None = None, field: str | None = None) -> Any:
     """One strict JSON value. Raises ``DataError`` with the place and the column."""
     try:
-        return _DECODER.decode(text)
+        value = _DECODER.decode(text)
+        _refuse_depth(value, text.count("{") + text.count("["))
+        return value
     except json.JSONDecodeError as error:
         message = f"not JSON: {_said(error)} at column {error.colno}"
     except RecursionError:
-        message = "nested too deeply"
+        message = f"nested more than {MAX_DEPTH} levels deep"
     except ValueError as error:  # ours, and Python's limit on the digits of an integer
         message = str(error)
     raise DataError(message, file=file, line=line, field=field)
@@ -155,19 +168,23 @@ class _Stream:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
+                _refuse_depth(value, self._count("{", end) + self._count("[", end))
             except json.JSONDecodeError as error:
                 beyond = error.pos - self._at
                 if not self._may_be_cut(error) or not self._grow():
                     raise self._error(f"not JSON: {_said(error)}", beyond) from error
                 continue
             except RecursionError:
-                raise self._error("nested too deeply") from None
+                raise self._error(f"nested more than {MAX_DEPTH} levels deep") from None
             except ValueError as error:
                 raise self._error(str(error)) from error
             if end == len(self._text) and self._grow():
                 continue  # a number may go on in the next piece
             self._skip(end)
             return line, value
+
+    def _count(self, character: str, end: int) -> int:
+        return self._text.count(character, self._at, end)
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
         return error.msg.startswith("Unterminated") or error.pos >= len(self._text) - _LONGEST_TOKEN

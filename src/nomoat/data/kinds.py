@@ -8,7 +8,7 @@ from typing import Any
 
 from nomoat.core.errors import DataError
 from nomoat.data import choices, convert
-from nomoat.data.convert import ASSISTANT_TEXT, INPUTS, TOOLS, Fit, Raw
+from nomoat.data.convert import ASSISTANT_TEXT, INPUTS, SYSTEM, TOOLS, Fit, Raw
 from nomoat.data.messages import has_other_media
 from nomoat.data.rows import Place, Row
 
@@ -138,13 +138,13 @@ KINDS = (
         refusal="trees of ranked replies",
         hint="write one conversation a row: {'messages': [...]}",
     ),
-    Kind("messages", _messages, convert.from_messages, ("system", "system_prompt", *TOOLS)),
-    Kind("sharegpt", _sharegpt, convert.from_messages, ("system", "system_prompt", *TOOLS)),
+    Kind("messages", _messages, convert.from_messages, (*SYSTEM, *TOOLS)),
+    Kind("sharegpt", _sharegpt, convert.from_messages, (*SYSTEM, *TOOLS)),
     Kind("self-instruct", _seed_task, convert.from_seed_task, ("instruction", "instances")),
-    Kind("alpaca", _alpaca, convert.from_alpaca, ("instruction", "system", "history", *INPUTS)),
-    Kind("prompt-completion", _pair, convert.from_pair, ("system", *TOOLS)),
+    Kind("alpaca", _alpaca, convert.from_alpaca, ("instruction", "history", *SYSTEM, *INPUTS)),
+    Kind("prompt-completion", _pair, convert.from_pair, (*SYSTEM, *TOOLS)),
     Kind("choices", choices.fits, choices.convert, ("question", *choices.CONTEXTS)),
-    Kind("prompt-completion", _pair_alias, convert.from_pair, ("system",)),
+    Kind("prompt-completion", _pair_alias, convert.from_pair, SYSTEM),
     Kind(
         "labelled text",
         _labelled_text,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nomoat.core.errors import DataError, UsageError
+from nomoat.core.files import disk_errors
 from nomoat.core.options import option
 from nomoat.data import documents, kinds
 from nomoat.data.convert import Raw
@@ -81,7 +82,9 @@ def read(path: Path | str, options: ReadOptions | None = None) -> Reading:
     """Read a file or a folder. Raises ``DataError`` at the first row that is not well-formed."""
     options = options or ReadOptions()
     _check(options)
-    found = find(Path(path).expanduser(), options.dataset)
+    path = Path(path).expanduser()
+    with disk_errors(path):
+        found = find(path, options.dataset)
     reading = Reading(whys=[found.why], aside=found.aside)
     for source in found.sources:
         reading.files.append(source.path)

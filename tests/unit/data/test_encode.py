@@ -103,7 +103,7 @@ def test_a_long_text_is_cut_into_even_windows_that_learn_every_token_once(
     assert all(len(learned(base, row)) == 1 for row in result.rows)
 
 
-LONG = {"prompt": "p" * 30, "completion": "a" * 200}
+LONG = {"prompt": "p" * 30, "completion": "a" * 250}
 
 
 def test_long_rows_are_dropped_by_default_and_counted(base: Base) -> None:

@@ -59,6 +59,14 @@ def test_an_empty_file_has_no_rows(tmp_path: Path, name: str) -> None:
     assert values(write(tmp_path / name, "")) == []
 
 
+def test_a_hundred_levels_are_deep_enough_for_anyone(tmp_path: Path) -> None:
+    content = '{"a":' * 100 + "[]" + "}" * 100
+    with pytest.raises(DataError, match="levels"):
+        values(write(tmp_path / "x.jsonl", content))
+    content = '{"a":' * 99 + "[" + "3," * 500 + "3]" + "}" * 99
+    assert values(write(tmp_path / "x.jsonl", content)) == values(write(tmp_path / "x.json", content))
+
+
 def test_rows_larger_than_the_window_come_out_whole_with_their_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +91,7 @@ BAD = [
     ('{"a": 1}\n{"a": tru}', 2, "expecting value"),
     ('{"a": 1}\n' + '{"a":' * 100_000, 2, "deep"),
     ('{"a": 1}\n' + "[" * 100_000, 2, "deep"),
+    ('{"a": 1}\n' + '{"a":' * 101 + "1" + "}" * 101, 2, "more than 100 levels deep"),
     ('{"a": 1}\n}', 2, "expecting value"),
 ]
 

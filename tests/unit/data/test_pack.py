@@ -69,13 +69,13 @@ def test_a_run_resumes_at_any_step_with_the_same_rows(n: int, batch_size: int, s
     assert list(steps(n, batch_size=batch_size, epochs=3, seed=seed, start=start)) == whole[start:]
 
 
+PINNED = [2, 7, 5, 1, 0, 4, 6, 3]  # eight rows in epoch 0 of seed 0
+
+
 def test_the_order_is_pinned_for_ever_and_mixes_well() -> None:
     assert order(8, seed=0, epoch=0) == PINNED
     firsts = Counter(order(4, seed=seed, epoch=0)[0] for seed in range(400))
     assert set(firsts) == {0, 1, 2, 3} and min(firsts.values()) > 60
-
-
-PINNED: list[int] = []
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(0, 4), (4, 0)])

@@ -6,7 +6,6 @@ import pytest
 
 from nomoat.data.split import TEST_AT_MOST, VALID_AT_MOST, Thresholds, choose_thresholds, position_of
 
-
 PINNED = 0.8043216251842354  # of this prompt, with seed 0
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +62,30 @@ def test_mutated_bytes(name: str, changes: list[tuple[int, int]], cut: int) -> N
     for place, byte in changes:
         content[place % len(content)] = byte
     read_bytes(name, bytes(content[: len(content) - cut % len(content)]))
+
+
+def columns(suffix: str) -> bytes:
+    """A small Parquet file, or Arrow stream."""
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    table, sink = pa.Table.from_pylist([{"prompt": f"q{n}", "completion": "a" * n} for n in range(9)]), io.BytesIO()
+    if suffix == ".parquet":
+        pyarrow.parquet.write_table(table, sink)
+    else:
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_mutated_column_files(suffix: str) -> None:
+    whole, random = columns(suffix), Random(0)
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(random.choice([1, 2, 8])):
+            content[random.randrange(len(content))] = random.randrange(256)
+        read_bytes(f"x{suffix}", bytes(content[: random.choice([len(content), random.randrange(len(content))])]))
 
 
 @given(st.lists(st.dictionaries(FIELDS, JSON, max_size=5), min_size=1, max_size=3))

@@ -98,6 +98,7 @@ def _column_rows(path: Path, what: str, batches: Callable[[Any], Iterator[Any]])
     with disk_errors(path), path.open("rb") as file:
         try:
             for batch in batches(file):
+                batch.validate(full=True)  # a damaged offset would otherwise be followed out of the buffer
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row

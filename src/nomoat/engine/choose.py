@@ -44,9 +44,7 @@ def new_generator(seed: int | None) -> torch.Generator:
     return generator
 
 
-def choose(
-    logits: Tensor, history: History, sampling: Sampling, generator: torch.Generator
-) -> tuple[int, float]:
+def choose(logits: Tensor, history: History, sampling: Sampling, generator: torch.Generator) -> tuple[int, float]:
     """Draw a token from ``logits`` (V,); return it with its log-probability under the untouched logits.
 
     One number is taken from ``generator`` per draw and none when the request is greedy.

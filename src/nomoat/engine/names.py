@@ -1,0 +1,161 @@
+"""A stack is a model name: ``smollm2-135m+chat:0.8+sql`` is a base wearing two adapters.
+
+Grammar: ``HEAD[:weight][+ADAPTER[:weight]]...``. The head is a base (a name in the store or a path), or an
+adapter, which then brings the base its lineage names. An adapter is a name in the store or the path of a PEFT
+folder; its weight is any finite number, and 1 when left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+from nomoat.core.artefacts import read_kind
+from nomoat.core.bases import looks_like_path, resolve_base
+from nomoat.core.errors import FormatError, NotFound, UsageError
+from nomoat.core.store import Store, read_lineage
+from nomoat.model.adapters import Adapter
+from nomoat.model.load import Base, load_base
+
+CONFIG_FILE = "adapter_config.json"
+CACHE_FOLDER = "cache"  # what is slow to work out from a base, such as merges of a tokenizer; safe to delete
+Worn = tuple[tuple[Adapter, float], ...]  # a stack of adapters that are open, with their weights
+_FORM = "write BASE+ADAPTER:WEIGHT+ADAPTER, for example smollm2-135m+chat:0.8+sql"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """One adapter of a stack by name or path, and its weight."""
+
+    adapter: str
+    weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelName:
+    """A parsed model name. ``head_weight`` is None unless one was written: only an adapter may have one."""
+
+    head: str
+    head_weight: float | None
+    adapters: tuple[Part, ...]
+
+
+def parse_name(text: str) -> ModelName:
+    """Read ``smollm2-135m+chat:0.8+sql``. Raises ``UsageError`` that names the wrong part."""
+    head, *rest = [part.strip() for part in text.split("+")]
+    if not head:
+        raise UsageError(f"{text!r} names no model", hint=_FORM)
+    name, weight = _split_weight(head, text)
+    return ModelName(name, weight, _adapters(rest, text))
+
+
+def parse_adapters(text: str) -> tuple[Part, ...]:
+    """Read ``chat:0.8+sql``: adapters without a base. An empty text is none."""
+    return _adapters([part.strip() for part in text.split("+")], text) if text.strip() else ()
+
+
+def _adapters(parts: list[str], text: str) -> tuple[Part, ...]:
+    worn: list[Part] = []
+    for part in parts:
+        name, weight = _split_weight(part, text)
+        if not name:
+            raise UsageError(f"{text!r} has a '+' with no adapter after it", hint=_FORM)
+        if any(other.adapter == name for other in worn):
+            raise UsageError(f"{text!r} names adapter {name!r} twice", hint=f"add the weights: {name}:2")
+        worn.append(Part(name, 1.0 if weight is None else weight))
+    return tuple(worn)
+
+
+def _split_weight(part: str, text: str) -> tuple[str, float | None]:
+    """``("chat", 0.8)`` of ``chat:0.8``; a colon inside a path (``C:\\sql``) is part of the name."""
+    name, colon, tail = part.rpartition(":")
+    if not colon or looks_like_path(tail):
+        return part, None
+    try:
+        weight = float(tail)
+    except ValueError:
+        raise UsageError(f"{text!r}: the weight {tail!r} of {name!r} is not a number", hint=_FORM) from None
+    if not math.isfinite(weight):
+        raise UsageError(f"{text!r}: the weight of {name!r} cannot be {tail}", hint=_FORM)
+    return name, weight
+
+
+def open_stack(store: Store, spec: str) -> tuple[Base, Worn]:
+    """Open the base and the adapters that a model name means.
+
+    Raises ``UsageError`` for a bad name, ``NotFound`` with near matches, ``AdapterMismatch`` for a wrong
+    base.
+    """
+    name = parse_name(spec) if not _is_path(spec) else ModelName(spec, None, ())
+    folder = _head_adapter(store, name.head)
+    if folder is None:
+        base = open_base(store, name.head)
+        if name.head_weight is not None:
+            raise UsageError(f"{name.head!r} is a base and takes no weight", hint=_FORM)
+        return base, open_adapters(store, base, name.adapters)
+    own = Part(name.head, 1.0 if name.head_weight is None else name.head_weight)
+    if any(worn.adapter == own.adapter for worn in name.adapters):
+        raise UsageError(f"{spec!r} names adapter {own.adapter!r} twice", hint=f"add the weights: {own.adapter}:2")
+    base = open_base(store, base_of_adapter(folder))
+    return base, open_adapters(store, base, (own, *name.adapters))
+
+
+def open_base(store: Store, word: str) -> Base:
+    """Open the base that a name or a path means."""
+    path = resolve_base(store, word)
+    own = path.name if path.is_dir() else path.stem
+    return load_base(path, name=own if looks_like_path(word) else word, cache=store.home / CACHE_FOLDER)
+
+
+def _is_path(spec: str) -> bool:
+    """Whether the whole is a path that exists: one may hold '+' and ':' itself."""
+    return looks_like_path(spec) and Path(spec).expanduser().exists()
+
+
+def open_adapters(store: Store, base: Base, adapters: tuple[Part, ...]) -> Worn:
+    """Load adapters for a base that is open already."""
+    return tuple((base.load_adapter(adapter_folder(store, worn.adapter)), worn.weight) for worn in adapters)
+
+
+def adapter_folder(store: Store, word: str) -> Path:
+    """The PEFT folder that a name (``sql``, ``adapters/sql``) or a path means. Raises ``NotFound``."""
+    kind, slash, rest = word.partition("/")
+    if slash and kind == "adapters" and rest in store.names("adapters"):
+        return store.find("adapters", rest)
+    if not looks_like_path(word):
+        return store.find("adapters", word)
+    folder = Path(word).expanduser()
+    if not (folder / CONFIG_FILE).is_file():
+        raise NotFound(f"{word} is not an adapter folder: it has no {CONFIG_FILE}", hint="nomoat ls")
+    return folder
+
+
+def base_of_adapter(folder: Path) -> str:
+    """The base that an adapter's lineage names; for a foreign adapter, what its configuration says.
+
+    Raises ``NotFound`` when neither names one.
+    """
+    lineage = read_lineage(folder)
+    for parent in lineage.parents if lineage else ():
+        if read_kind(parent.kind) in ("bases", "models"):
+            return parent.name
+    path = folder / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        named = config["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"does not say which base it belongs to: {error}", file=path) from error
+    if not isinstance(named, str) or not named:
+        raise NotFound(f"adapter {folder.name!r} does not name its base", hint=f"BASE+{folder.name}")
+    return named
+
+
+def _head_adapter(store: Store, head: str) -> Path | None:
+    """The folder of a head that is an adapter. A base of the same name comes first."""
+    if head in store.names("bases") or head in store.names("models"):
+        return None
+    is_stored = head.removeprefix("adapters/") in store.names("adapters")
+    is_folder = looks_like_path(head) and (Path(head).expanduser() / CONFIG_FILE).is_file()
+    return adapter_folder(store, head) if is_stored or is_folder else None

@@ -15,6 +15,7 @@ from nomoat.core.errors import ShapeMismatch
 from nomoat.formats.blocks import block_type
 from nomoat.formats.blocks32 import IQ4_LEVELS
 
+WEIGHTS_AT_A_TIME = 1 << 17
 ROWS_AT_A_TIME = 4096  # of an expanded matrix in matmul_small: 16 MB at 1,024 columns
 
 
@@ -24,11 +25,16 @@ def expand(data: Tensor, type: str, out: Tensor | None = None) -> Tensor:
     if data.dtype != torch.uint8 or data.ndim != 2:
         raise ShapeMismatch(f"blocks are uint8 (rows, row_bytes), not {data.dtype} {tuple(data.shape)}")
     rows, cols = data.shape[0], kind.cols(data.shape[1])
-    if out is not None and (out.dtype != torch.float32 or tuple(out.shape) != (rows, cols)):
+    if out is None:
+        out = torch.empty(rows, cols, device=data.device)
+    if out.dtype != torch.float32 or tuple(out.shape) != (rows, cols):
         raise ShapeMismatch(f"out must be float32 {(rows, cols)}, not {out.dtype} {tuple(out.shape)}")
-    blocks = data.contiguous().view(rows * cols // kind.block_size, kind.type_size)
-    weights = _EXPAND[type](blocks).reshape(rows, cols)
-    return weights if out is None else out.copy_(weights)
+    # On a CPU a few rows at a time, so that what lies between the steps stays in the cache.
+    step = max(1, WEIGHTS_AT_A_TIME // max(1, cols)) if data.is_cpu else max(1, rows)
+    for part, place in zip(torch.split(data, step), torch.split(out, step), strict=True):
+        blocks = part.reshape(part.shape[0] * cols // kind.block_size, kind.type_size)
+        place.copy_(_EXPAND[type](blocks).view(place.shape))
+    return out
 
 
 def matmul_small(x: Tensor, data: Tensor, type: str) -> Tensor:
@@ -56,7 +62,7 @@ def _fields(packed: Tensor, run: int, bits: int) -> Tensor:
 
 
 def _levels(q: Tensor) -> Tensor:
-    return torch.from_numpy(IQ4_LEVELS).to(q.device)[q.int()]
+    return torch.from_numpy(IQ4_LEVELS).to(q.device).index_select(0, q.flatten().int()).view(q.shape)
 
 
 def _runs(q: Tensor, scales: Tensor) -> Tensor:
@@ -79,7 +85,7 @@ def _six_bit_pairs(packed: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _f32(blocks: Tensor) -> Tensor:
-    return blocks.view(torch.float32).clone()
+    return blocks.view(torch.float32)
 
 
 def _f16(blocks: Tensor) -> Tensor:

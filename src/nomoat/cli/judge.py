@@ -1,0 +1,101 @@
+"""``nomoat judge MODEL --data NAME``: did it help? Before and after on the same held-out rows."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nomoat.cli.environment import Environment
+from nomoat.cli.flags import add_flags, read_flags
+from nomoat.cli.render import render
+from nomoat.cli.tables import print_facts, print_table
+from nomoat.core.errors import UsageError
+from nomoat.core.records import Done
+from nomoat.judge.options import JudgeOptions
+
+_LONGEST_LINE = 300
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """MODEL, the options of a judgement, and how many failures to list."""
+    parser.add_argument("model", metavar="MODEL", help="an adapter, or a base and a stack: base+scribe:0.8+sql")
+    parser.add_argument("--failures", type=int, default=3, metavar="N", help="list N answers that are wrong [3]")
+    add_flags(parser, JudgeOptions, group="options", skip=("model",))
+
+
+def run(args: argparse.Namespace, env: Environment) -> int:
+    """Judge, and print the table, the verdict and the failures."""
+    from nomoat.judge.compare import judge
+
+    done = render(judge(read_flags(args, JudgeOptions), env.store), env, json_lines=args.json)
+    if done is None:
+        raise UsageError("the judgement ended without a result")
+    if not args.json:
+        _print_result(done, env, failures=max(0, args.failures))
+    return 0
+
+
+def _print_result(done: Done, env: Environment, *, failures: int) -> None:
+    from nomoat.judge.sentences import headline
+
+    result = done.result
+    compared = [result[key] for key in ("answers", "loss") if result[key] is not None]
+    compared += result["forgetting"]["parts"] if result["forgetting"] else []
+    print_table(env, ("measure", "before", "after", "difference, 95 % interval", "verdict"), _lines(compared))
+    said = headline(result)
+    env.print(f"\n{said.word}: {said.sentence}.\n{said.detail}")
+    if result["forgetting"]:
+        env.print(f"elsewhere: {result['forgetting']['verdict']} (let pass: {result['forgetting']['allowed']})")
+    _print_failures(result, env, failures)
+    env.print(f"\nevery row: {done.path}")
+
+
+def _lines(compared: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    from nomoat.judge.sentences import change, estimate
+
+    lines = []
+    for each in compared:
+        before, after, gap = estimate(each, "before"), estimate(each, "after"), change(each)
+        shown = [f"{side.value} ({side.interval})" for side in (before, after, gap)]
+        lines.append([each["measure"], *shown, each["verdict"]])
+    return lines
+
+
+def _print_failures(result: Mapping[str, Any], env: Environment, most: int) -> None:
+    """Broken answers first, then the ones that stayed wrong; for losses, the rows that got worse most."""
+    wrong, what = _failures(result)
+    if not wrong or not most:
+        return
+    env.print(f"\n{what}: {len(wrong):,} of {result['rows']:,} rows; {min(most, len(wrong))} of them")
+    for outcome in wrong[:most]:
+        env.print("")
+        print_facts(env, _facts(outcome))
+
+
+def _failures(result: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], str]:
+    outcomes: list[Mapping[str, Any]] = result["outcomes"]
+    if result["counts"] is None:
+        worse = [outcome for outcome in outcomes if outcome["loss_after"] > outcome["loss_before"]]
+        return sorted(
+            worse, key=lambda outcome: outcome["loss_before"] - outcome["loss_after"]
+        ), "less likely than before"
+    wrong = [outcome for outcome in outcomes if not outcome["correct_after"]]
+    return sorted(wrong, key=lambda outcome: not outcome["correct_before"]), "wrong after"
+
+
+def _facts(outcome: Mapping[str, Any]) -> list[tuple[str, str]]:
+    facts = [(f"row {outcome['row'] + 1}", _short(outcome["prompt"]))]
+    if outcome["correct_after"] is None:
+        return [*facts, ("loss", f"{outcome['loss_before']:.3f} before, {outcome['loss_after']:.3f} after")]
+    right = "right" if outcome["correct_before"] else "wrong"
+    return [
+        *facts,
+        ("expected", _short(outcome["expected"])),
+        (f"before ({right})", _short(outcome["before"])),
+        ("after (wrong)", _short(outcome["after"])),
+    ]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + " ..."

@@ -1,0 +1,118 @@
+"""From what the stages of an evening said to the facts of its receipt."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+from nomoat.core.errors import NotFound
+from nomoat.core.machine import memory
+from nomoat.core.records import Eval, Step
+from nomoat.core.store import Lineage, Store, read_lineage
+from nomoat.judge.facts import Command, Cost, Forecast, Ingredient, ReceiptFacts
+from nomoat.kernels import native
+
+_SHOWN_SETTINGS = (
+    "rank", "alpha", "target_modules", "lr", "schedule", "epochs", "batch_size", "max_seq_len", "seed"
+)  # fmt: skip
+
+
+def account(
+    name: str,
+    store: Store,
+    results: Mapping[str, Mapping[str, Any]],
+    steps: Sequence[Step],
+    evals: Sequence[Eval],
+    seconds: Mapping[str, float],
+    notes: Sequence[str],
+) -> ReceiptFacts:
+    """``results``: the ``Done`` values of the stages ``rows``, ``tune`` and ``after``; ``seconds`` by stage."""
+    lineage = read_lineage(store.find("adapters", name))
+    if lineage is None:
+        raise NotFound(f"adapter {name!r} has no record of its making", hint=f"nomoat show {name}")
+    tuned, judged = results["tune"], results["after"]
+    predicted = tuned["predicted"] or {}
+    return ReceiptFacts(
+        name=name,
+        created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        judged=judged,
+        ingredients=_ingredients(lineage, store),
+        kept=results["rows"].get("kept", {}),
+        dropped=results["rows"].get("dropped", ()),
+        settings={key: lineage.options[key] for key in _SHOWN_SETTINGS if key in lineage.options},
+        forecasts=_forecasts(tuned, predicted),
+        gave_up=tuple(predicted.get("gave_up", ())),
+        steps=steps,
+        evals=evals,
+        stages=seconds,
+        cost=Cost(wall_s=sum(seconds.values()), cpu_s=tuned["cpu_seconds"] + judged["cpu_seconds"]),
+        machine=_machine(tuned["threads"]),
+        versions={package: version(package) for package in ("nomoat", "torch", "tokenizers")}
+        | {"python": platform.python_version()},
+        commands=_commands(name, judged, lineage),
+        notes=notes,
+    )
+
+
+def _ingredients(lineage: Lineage, store: Store) -> list[Ingredient]:
+    made_from = [_ingredient(parent.kind, parent.name, parent.sha256, store) for parent in lineage.parents]
+    return [*made_from, Ingredient("adapter", lineage.name, licence=lineage.licence, source="made here")]
+
+
+def _ingredient(kind: str, name: str, sha256: str, store: Store) -> Ingredient:
+    folder = store.home / ("bases" if kind == "base" else "data") / name
+    known = read_lineage(folder) if folder.is_dir() else None
+    if known is None:
+        return Ingredient(kind, name, sha256)
+    sources = ", ".join(parent.name for parent in known.parents)
+    return Ingredient(kind, name, sha256, licence=known.licence, source=sources)
+
+
+def _forecasts(tuned: Mapping[str, Any], predicted: Mapping[str, Any]) -> list[Forecast]:
+    if not predicted:
+        return []
+    time_ = Forecast(
+        "time to train", "s", predicted["seconds"], tuned["seconds"], predicted["low_s"], predicted["high_s"]
+    )
+    return [time_, Forecast("peak memory", "B", predicted["peak_bytes"], tuned["peak_bytes"])]
+
+
+def _machine(threads: int) -> dict[str, str]:
+    return {
+        "processor": _processor(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": f"{threads} of {os.cpu_count()}",
+        "memory": f"{memory().total_bytes / 1e9:.1f} GB",
+        "kernels": native.status(),
+    }
+
+
+def _processor() -> str:
+    """What the system calls its processor; Python alone does not know on Linux."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _commands(name: str, judged: Mapping[str, Any], lineage: Lineage) -> list[Command]:
+    model = judged["model"]
+    base = model.partition("+")[0]
+    data = next((parent.name for parent in lineage.parents if parent.kind == "data"), "DATA")
+    given = {**dataclasses.asdict(lineage)["options"]}
+    same = " ".join(f"--{key.replace('_', '-')} {given[key]}" for key in ("epochs", "rank", "lr", "seed"))
+    return [
+        Command("talk to it", f"nomoat chat {model}"),
+        Command("ask it once", f'nomoat run {model} "..."'),
+        Command("judge it again", f"nomoat judge {model} --data {data}"),
+        Command("make it again", f"nomoat tune {data} --base {base} {same} --name {name}-again"),
+        Command("where it comes from", f"nomoat ls --tree {name}"),
+        Command("use it elsewhere (PEFT folder)", f"nomoat show {name}"),
+    ]

@@ -2,13 +2,56 @@
 
     import nomoat
 
-    base = nomoat.pull("smollm2-135m-instruct")
-    rows = nomoat.add_data("my.jsonl", name="mine")
-    adapter = nomoat.tune("mine", base="smollm2-135m-instruct", name="scribe")
-    print(nomoat.judge("scribe", data="mine"))
-    print(nomoat.generate("smollm2-135m-instruct+scribe", "Hello!"))
+    options = nomoat.EveningOptions(rows="my.jsonl", base="smollm2-135m-instruct", name="mine")
+    result = nomoat.evening(options, show=print)
+    print(result["verdict"], result["receipt"])
+    print(nomoat.answer("smollm2-135m-instruct+mine", "Hello!"))
 
-Nothing heavy is imported until a function is called.
+The same functions stand behind the command line. Nothing heavy is imported until one is used.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from nomoat.api import (
+        AddOptions,
+        EveningOptions,
+        JudgeOptions,
+        NomoatError,
+        PullOptions,
+        TuneOptions,
+        add_data,
+        answer,
+        evening,
+        judge,
+        pull,
+        resume,
+        tune,
+    )
+
+__all__ = [
+    "AddOptions",
+    "EveningOptions",
+    "JudgeOptions",
+    "NomoatError",
+    "PullOptions",
+    "TuneOptions",
+    "add_data",
+    "answer",
+    "evening",
+    "judge",
+    "pull",
+    "resume",
+    "tune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module("nomoat.api"), name)
+    raise AttributeError(f"module 'nomoat' has no attribute {name!r}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nomoat.core.errors import BadHeader, NotFound, ShapeMismatch
+from nomoat.core.store import Store
 from nomoat.formats.gguf import GgufFile
 from nomoat.formats.hf import is_hf_folder, read_config
 from nomoat.formats.safetensors import SafetensorsFolder
@@ -57,19 +58,17 @@ class Base:
 def load_base(path: Path, *, name: str = "", cache: Path | None = None) -> Base:
     """Open the base at ``path``, a GGUF file or a Hugging Face folder. Weights stay mapped in their blocks.
 
-    ``cache``: a folder for the built tokenizer; by default the base's own folder if it is one of the store.
+    ``cache``: a folder for built tokenizers; by default one in the store's home.
     Raises ``NotFound``, ``FormatError`` and its kin.
     """
-    if path.is_dir() and (path / "model.gguf").exists():
-        return _load_gguf(path / "model.gguf", name or path.name, cache or path)
     if path.is_dir() and is_hf_folder(path):
         return _load_folder(path, name or path.name)
     if path.is_file():
-        return _load_gguf(path, name or path.stem, cache)
+        return _load_gguf(path, name or path.stem, cache or Store().home / "cache")
     raise NotFound(f"{path}: neither a GGUF file nor a Hugging Face folder", hint="nomoat ls --kind bases")
 
 
-def _load_gguf(path: Path, name: str, cache: Path | None) -> Base:
+def _load_gguf(path: Path, name: str, cache: Path) -> Base:
     file = GgufFile.open(path)
     names = set(file.names())
     if "token_embd.weight" not in names:

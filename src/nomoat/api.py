@@ -1,0 +1,99 @@
+"""The Python API: each stage run to its end, its result returned as plain values.
+
+``show`` is called with every record on the way (``core.records``); the stages themselves are generators in their
+rooms, for whoever wants to drive them. ``store`` is ``Store()``, the home that ``NOMOAT_HOME`` names, by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from nomoat import evening as _evening_room
+from nomoat.core.errors import NomoatError
+from nomoat.core.records import Done, Record
+from nomoat.core.store import Store
+from nomoat.data.add import AddOptions
+from nomoat.data.add import add as _add
+from nomoat.engine.generate import Engine, Request
+from nomoat.engine.names import open_stack
+from nomoat.engine.sampling import Sampling
+from nomoat.evening import EveningOptions
+from nomoat.hub.pull import PullOptions
+from nomoat.hub.pull import pull as _pull
+from nomoat.judge.compare import judge as _judge
+from nomoat.judge.options import JudgeOptions
+from nomoat.model.template import prompt_ids
+from nomoat.train.options import TuneOptions
+from nomoat.train.tune import resume as _resume
+from nomoat.train.tune import tune as _tune
+
+__all__ = [
+    "AddOptions",
+    "EveningOptions",
+    "JudgeOptions",
+    "NomoatError",
+    "PullOptions",
+    "TuneOptions",
+    "add_data",
+    "answer",
+    "evening",
+    "judge",
+    "pull",
+    "resume",
+    "tune",
+]
+
+Show = Callable[[Record], None]
+
+
+def evening(options: EveningOptions | None = None, *, show: Show | None = None, store: Store | None = None) -> Any:
+    """The whole way. Returns verdict, model name, figures and the receipt's path."""
+    return _finish(_evening_room.evening(options or EveningOptions(), store or Store()), show)
+
+
+def pull(
+    spec: str, options: PullOptions | None = None, *, show: Show | None = None, store: Store | None = None
+) -> Any:
+    """Fetch a base. Returns its name, path, licence, source and hash."""
+    return _finish(_pull(spec, options or PullOptions(), store or Store()), show)
+
+
+def add_data(options: AddOptions, *, show: Show | None = None, store: Store | None = None) -> Any:
+    """Turn files into a data set. Returns the report of what was kept and dropped."""
+    return _finish(_add(options, store or Store()), show)
+
+
+def tune(options: TuneOptions, *, show: Show | None = None, store: Store | None = None) -> Any:
+    """Train an adapter, or predict what it would cost with ``dry_run``. Returns the metrics or the plan."""
+    return _finish(_tune(options, store or Store()), show)
+
+
+def resume(run: str, *, show: Show | None = None, store: Store | None = None) -> Any:
+    """Go on with a run that was stopped. Returns the metrics."""
+    return _finish(_resume(run, store or Store()), show)
+
+
+def judge(options: JudgeOptions, *, show: Show | None = None, store: Store | None = None) -> Any:
+    """Compare before and after on the same rows. Returns the whole result."""
+    return _finish(_judge(options, store or Store()), show)
+
+
+def answer(
+    model: str, prompt: str | Sequence[dict[str, Any]], sampling: Sampling | None = None, *, store: Store | None = None
+) -> str:
+    """One answer of ``base+adapter:weight+...`` to a prompt or to a list of messages."""
+    base, worn = open_stack(store or Store(), model)
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    tokens = prompt_ids(base.tokenizer, base.template, messages)
+    return Engine(base).complete([Request(tokens, sampling or Sampling(), worn)])[0].text
+
+
+def _finish(records: Iterable[Record], show: Show | None) -> Any:
+    result: Any = None
+    for record in records:
+        if show is not None:
+            show(record)
+        if isinstance(record, Done):
+            result = record.result
+    return result

@@ -15,7 +15,7 @@ from nomoat.core.errors import ShapeMismatch
 from nomoat.formats.blocks import block_type
 from nomoat.formats.blocks32 import IQ4_LEVELS
 
-WEIGHTS_AT_A_TIME = 1 << 17
+WEIGHTS_AT_A_TIME = 1 << 20
 ROWS_AT_A_TIME = 4096  # of an expanded matrix in matmul_small: 16 MB at 1,024 columns
 
 
@@ -29,7 +29,7 @@ def expand(data: Tensor, type: str, out: Tensor | None = None) -> Tensor:
         out = torch.empty(rows, cols, device=data.device)
     if out.dtype != torch.float32 or tuple(out.shape) != (rows, cols):
         raise ShapeMismatch(f"out must be float32 {(rows, cols)}, not {out.dtype} {tuple(out.shape)}")
-    # On a CPU a few rows at a time, so that what lies between the steps stays in the cache.
+    # On a CPU some rows at a time: a whole embedding would need ten times its size for what lies between the steps.
     step = max(1, WEIGHTS_AT_A_TIME // max(1, cols)) if data.is_cpu else max(1, rows)
     for part, place in zip(torch.split(data, step), torch.split(out, step), strict=True):
         blocks = part.reshape(part.shape[0] * cols // kind.block_size, kind.type_size)

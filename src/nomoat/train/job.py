@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
+import hashlib
 import math
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 from nomoat.core.bases import resolve_base
-from nomoat.core.errors import DataError, UsageError
+from nomoat.core.errors import DataError
 from nomoat.core.records import Note, Progress, Record
 from nomoat.core.store import Store
 from nomoat.data.encode import EncodedSet, EncodeOptions, encode_rows
@@ -31,7 +33,10 @@ _FORWARD_SHARE = 0.4
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """Base, fresh adapter, encoded rows. ``made_of`` is what the result's bytes depend on besides the options."""
+    """Base, fresh adapter, encoded rows. ``made_of`` is what the result's bytes depend on besides the options.
+
+    ``options`` name the data set by its place in the store, and a base outside of it by its absolute path.
+    """
 
     options: TuneOptions
     base: Base
@@ -61,8 +66,8 @@ class Job:
     def steps(self) -> int:
         """Optimiser steps that the options ask for."""
         options = self.options
-        steps = max(1, count_steps(len(self.rows.rows), batch_size=options.batch_size, epochs=options.epochs))
-        return min(steps, options.max_steps) if options.max_steps else steps
+        by_epochs = count_steps(len(self.rows.rows), batch_size=options.batch_size, epochs=options.epochs)
+        return options.max_steps or max(1, by_epochs)
 
     def eval_every(self) -> int:
         """Steps between measurements: as asked, or so that they take about an eighth of the work.
@@ -85,29 +90,36 @@ def prepare(options: TuneOptions, store: Store) -> Generator[Record, None, Job]:
     yield Progress("opening the base", 0, None)
     name = options.base if options.base in store.names("bases") else ""
     base = load_base(path, name=name)
-    if options.max_seq_len > base.decoder.config.max_seq_len:
-        raise UsageError(
-            f"--max-seq-len {options.max_seq_len} is more than {base.name} can read",
-            hint=f"give at most {base.decoder.config.max_seq_len}",
-        )
     rows, held_out = yield from _encode(options, folder, base)
     config = adapter_config(options)
     adapter = base.new_adapter(config, seed=options.seed, name=options.name)
     origins = base_origin(store, options.base, base), data_origin(folder)
-    made_of = {"base": base.fingerprint.exact, **split_hashes(folder)}
+    made_of = {"base": base.fingerprint.exact, **split_hashes(folder), "tokens": _hash([*rows.rows, *held_out])}
     yield Note(
         f"{base.name}, adapter of {adapter.n_parameters / 1e6:.2f} M parameters, {len(rows.rows):,} rows, "
         f"{len(held_out):,} held out"
     )
-    return Job(options, base, adapter, rows, held_out, *origins, made_of)
+    named = dataclasses.replace(options, data=folder.name, base=_lasting_name(options.base, path))
+    return Job(named, base, adapter, rows, held_out, *origins, made_of)
+
+
+def _lasting_name(spec: str, path: Path) -> str:
+    """A name in the store as it is, a path made absolute: what a run writes down must hold in any folder."""
+    return str(path) if Path(spec).expanduser().absolute() == path else spec
 
 
 def _encode(
     options: TuneOptions, folder: Path, base: Base
 ) -> Generator[Record, None, tuple[EncodedSet, list[Encoded]]]:
     """The training rows, and the held-out rows that choose the checkpoint."""
+    longest = base.decoder.config.max_seq_len
+    if longest < options.max_seq_len:
+        yield Note(f"{base.name} reads at most {longest:,} tokens, so --max-seq-len is {longest}")
     how = EncodeOptions(
-        max_seq_len=options.max_seq_len, over_length=options.over_length, loss=options.loss, chat=options.chat
+        max_seq_len=min(longest, options.max_seq_len),
+        over_length=options.over_length,
+        loss=options.loss,
+        chat=options.chat,
     )
     yield Progress("encoding rows", 0, None)
     rows = encode_rows(load_rows(folder, "train"), base.tokenizer, base.template, how)
@@ -133,6 +145,14 @@ def _account(encoded: EncodedSet, split: str) -> Iterator[Note]:
         yield Note(f"{split}: cut {encoded.truncated:,} answers at the end", warning=True)
     if encoded.windowed:
         yield Note(f"{split}: cut {encoded.windowed:,} long texts into windows")
+
+
+def _hash(rows: list[Encoded]) -> str:
+    """Over ids and masks: another tokenizer, template or encoding shows here, though base and data are the same."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(array.array("q", row.ids).tobytes() + bytes(row.loss_mask))
+    return digest.hexdigest()
 
 
 def adapter_config(options: TuneOptions) -> AdapterConfig:

@@ -45,7 +45,7 @@ class TuneOptions:
     weight_decay: float = option(0.0, "decoupled weight decay of AdamW")
     clip: float = option(1.0, "largest norm of the gradient; 0: no clipping")
     epochs: float = option(1.0, "passes over the rows; parts of one are fine")
-    max_steps: int = option(0, "stop after this many steps; 0: as the epochs say")
+    max_steps: int = option(0, "train this many steps, whatever the epochs say; 0: as they say")
     batch_size: int = option(8, "rows of one step")
     pack_tokens: int = option(2048, "tokens run through the model at once; changes memory, not what is learned")
     seed: int = option(0, "order of the rows and start of the adapter")

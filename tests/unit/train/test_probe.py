@@ -1,0 +1,74 @@
+"""The probe on a task whose cost is known to the microsecond: it sleeps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nomoat.core.records import Progress
+from nomoat.train.cost import Weights, Work, fit
+from nomoat.train.peak import resident_bytes
+from nomoat.train.probe import Probe, Sample, probe
+
+PARAMETERS = {"w": torch.nn.Parameter(torch.ones(3))}
+SAMPLES = [Sample(n, Work(n, n, 0, 1)) for n in (10, 20, 50)]
+
+
+def sleepy(piece: int) -> Tensor:
+    time.sleep(0.005 + piece / 1000)
+    return (PARAMETERS["w"] * piece).sum()
+
+
+def run(records: Generator[Any, None, Probe]) -> Probe:
+    while True:
+        try:
+            assert isinstance(next(records), Progress)
+        except StopIteration as end:
+            result: Probe = end.value
+            return result
+
+
+def test_it_measures_what_pieces_take_and_leaves_no_gradient() -> None:
+    found = run(probe(sleepy, PARAMETERS, SAMPLES, budget_s=5.0, memory_limit_bytes=1 << 50))
+    model = fit(Weights(1.0, 0.0, 0.0), found.measures)
+    # Sleeps are never short, and long ones on a busy machine.
+    assert model.overhead_s < 0.05 and 0.0005 < 1 / model.units_per_s < 0.003
+    assert 0.5 < found.forward_share < 2  # here a forward pass alone sleeps as long
+    assert PARAMETERS["w"].grad is None and torch.equal(PARAMETERS["w"].data, torch.ones(3))
+
+
+def test_a_piece_that_would_break_the_budget_is_not_run() -> None:
+    sizes: list[int] = []
+
+    def loss(piece: int) -> Tensor:
+        sizes.append(piece)
+        return sleepy(piece)
+
+    slow = [*SAMPLES, Sample(5000, Work(5000, 5000, 0, 1))]
+    start = time.perf_counter()
+    found = run(probe(loss, PARAMETERS, slow, budget_s=0.5, memory_limit_bytes=1 << 50))
+    assert time.perf_counter() - start < 3.0
+    assert 5000 not in sizes and {measure.work.tokens for measure in found.measures} == {10, 20, 50}
+
+
+def test_a_piece_that_would_break_the_memory_is_not_run() -> None:
+    held: list[Tensor] = []
+
+    def loss(piece: int) -> Tensor:
+        held[:] = [torch.ones(piece << 18)]  # a MiB for each token
+        time.sleep(0.05)  # for the sampler to see it
+        return (PARAMETERS["w"] * piece).sum()
+
+    limit = resident_bytes() + (300 << 20)
+    samples = [Sample(n, Work(n, n, 0, 1)) for n in (20, 100, 1000)]
+    found = run(probe(loss, PARAMETERS, samples, budget_s=2.0, memory_limit_bytes=limit))
+    assert {measure.work.tokens for measure in found.measures} == {20, 100}
+
+
+def test_even_a_hopeless_budget_gives_one_measure() -> None:
+    found = run(probe(sleepy, PARAMETERS, SAMPLES, budget_s=0.0, memory_limit_bytes=1))
+    assert len(found.measures) == 1 and found.measures[0].work.tokens == 10

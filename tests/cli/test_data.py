@@ -86,6 +86,14 @@ def test_show_with_a_base_says_which_rows_would_be_dropped(rows: str) -> None:
     assert (code, out) == (0, "") and "3 of these rows would be dropped: longer than 20 tokens" in err
 
 
+def test_show_numbers_the_windows_of_a_long_text_by_their_row(tmp_path: Path) -> None:
+    tiny_folder(Store().path("bases", "tiny"))
+    (tmp_path / "a.txt").write_text("to be or not to be " * 10)
+    nomoat("add", str(tmp_path / "a.txt"), "--name", "text", "--valid", "0", "--test", "0")
+    _, out, _ = nomoat("show", "text", "--base", "tiny", "--max-seq-len", "100")
+    assert out.count("── train 1  ") == 2 and "train 2" not in out
+
+
 def test_rows_cannot_drive_the_terminal(tmp_path: Path) -> None:
     path = tmp_path / "evil.jsonl"
     path.write_text(json.dumps({"prompt": "\x1b[2Jq", "completion": "\x07a"}) + "\n")

@@ -56,7 +56,7 @@ def read_bytes(name: str, content: bytes) -> None:
     st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=8),
     st.integers(0, 600),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_mutated_bytes(name: str, changes: list[tuple[int, int]], cut: int) -> None:
     content = bytearray("\n".join(json.dumps(row, ensure_ascii=False) for row in GOOD).encode())
     for place, byte in changes:
@@ -81,7 +81,7 @@ def columns(suffix: str) -> bytes:
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
 def test_mutated_column_files(suffix: str) -> None:
     whole, random = columns(suffix), Random(0)
-    for _ in range(150):
+    for _ in range(80):
         content = bytearray(whole)
         for _ in range(random.choice([1, 2, 8])):
             content[random.randrange(len(content))] = random.randrange(256)
@@ -89,7 +89,7 @@ def test_mutated_column_files(suffix: str) -> None:
 
 
 @given(st.lists(st.dictionaries(FIELDS, JSON, max_size=5), min_size=1, max_size=3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_known_fields_with_any_values(rows: list[Any]) -> None:
     read_bytes("x.json", json.dumps(rows).encode())
     read_bytes("x.jsonl", "\n".join(json.dumps(row) for row in rows).encode())

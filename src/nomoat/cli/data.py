@@ -84,25 +84,25 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
         env.say(f"{args.name} has no {args.split} rows")
         return 0
     shown = _plain(rows) if args.base is None else _rendered(rows, args, env)
-    for number, record in enumerate(shown, start=1):
+    for record in shown:
         if args.json:
-            values = {"record": "row", "split": args.split, "number": number, **record}
-            env.print(json.dumps(values, ensure_ascii=False))
+            env.print(json.dumps({"record": "row", "split": args.split, **record}, ensure_ascii=False))
         else:
-            _print_row(f"{args.split} {number}", record, env)
+            _print_row(f"{args.split} {record['number']}", record, env)
     return 0
 
 
 def _plain(rows: list[Row]) -> Iterable[dict[str, Any]]:
     """Rows without a base: which words are given and which are learned."""
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
         if "text" in row:
             parts = [(row["text"], True)]
         elif "prompt" in row:
             parts = [(row["prompt"] + "\n", False), (row["completion"], True)]
         else:
             parts = [part for message in row["messages"] for part in _turn(message)]
-        yield {"row": row, "segments": [{"text": text, "learned": learned} for text, learned in parts]}
+        segments = [{"text": text, "learned": learned} for text, learned in parts]
+        yield {"number": number, "row": row, "segments": segments}
 
 
 def _turn(message: dict[str, Any]) -> list[tuple[str, bool]]:
@@ -123,6 +123,7 @@ def _rendered(rows: list[Row], args: argparse.Namespace, env: Environment) -> It
         env.say(f"{count} of these rows would be dropped: {reason}")
     for part, source in zip(encoded.rows, encoded.sources):
         yield {
+            "number": source + 1,
             "row": rows[source],
             "tokens": len(part.ids),
             "learned": sum(part.loss_mask[1:]),

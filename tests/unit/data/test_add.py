@@ -122,15 +122,15 @@ def test_adding_rows_under_the_same_name_moves_no_old_row(tmp_path: Path) -> Non
     file = tmp_path / "a.jsonl"
     run(write(file, pairs(0, 60)))
     old = {row["prompt"]: split for split, rows in stored().items() for row in rows}
-    run(write(file, pairs(0, 9000)), replace=True)
+    run(write(file, pairs(0, 5200)), replace=True)
     new = {row["prompt"]: split for split, rows in stored().items() for row in rows}
-    assert len(new) == 9000 and {prompt: new[prompt] for prompt in old} == old
+    assert len(new) == 5200 and {prompt: new[prompt] for prompt in old} == old
 
 
 def test_another_data_set_can_be_split_alike(tmp_path: Path) -> None:
     run(write(tmp_path / "a.jsonl", pairs(0, 60)))
     old = {row["prompt"]: split for split, rows in stored().items() for row in rows}
-    run(write(tmp_path / "b.jsonl", pairs(0, 6000)), name="more", split_like="mine")
+    run(write(tmp_path / "b.jsonl", pairs(0, 1500)), name="more", split_like="mine")
     new = {row["prompt"]: split for split, rows in stored("more").items() for row in rows}
     assert {prompt: new[prompt] for prompt in old} == old
     with pytest.raises(NotFound):

@@ -22,7 +22,7 @@ ROWS = st.lists(
 
 
 @given(ROWS, st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_packing_and_unpacking_is_the_identity_and_no_batch_is_overfull(rows: list[Encoded], max_tokens: int) -> None:
     batches = pack(rows, max_tokens)
     assert [row for batch in batches for row in unpack(batch)] == rows
@@ -34,7 +34,7 @@ def test_packing_and_unpacking_is_the_identity_and_no_batch_is_overfull(rows: li
 
 
 @given(ROWS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_first_token_of_a_row_has_no_loss(rows: list[Encoded]) -> None:
     learned = sum(batch.learned for batch in pack(rows, 1000))
     assert learned == sum(sum(row.loss_mask[1:]) for row in rows)
@@ -63,7 +63,7 @@ def test_a_part_of_an_epoch_is_rounded_up_to_a_step(epochs: float, expected: int
 
 
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(0, 40), st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_run_resumes_at_any_step_with_the_same_rows(n: int, batch_size: int, start: int, seed: int) -> None:
     whole = list(steps(n, batch_size=batch_size, epochs=3, seed=seed))
     assert list(steps(n, batch_size=batch_size, epochs=3, seed=seed, start=start)) == whole[start:]

@@ -18,7 +18,6 @@ READABLE = {
     "gsm8k": ("prompt-completion", 7473),
     "alpaca": ("alpaca", 5998),
     "alpaca_eval/outputs/phi-2-sft.json": ("alpaca", 805),
-    "alpaca_fr": ("alpaca", 8740),
     "dolly_small": ("prompt-completion", 151),
     "gpteacher": ("alpaca", 3146),
     "lima": ("alpaca", 1029),

@@ -9,6 +9,7 @@ Pearson, Biometrika 26 (1934); McNemar, Psychometrika 12 (1947), in its exact fo
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from statistics import NormalDist
@@ -93,6 +94,7 @@ def _bisect(rising: Callable[[float], float]) -> float:
     return (low + high) / 2
 
 
+@functools.cache
 def student_quantile(probability: float, freedom: int) -> float:
     """Quantile of Student's t for whole degrees of freedom.
 

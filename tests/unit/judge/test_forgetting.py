@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import models
+from nomoat.core.store import Store
 from nomoat.judge.forgetting import (
     QUESTION_MARGIN,
     TEXT_MARGIN,
     general_questions,
     general_text,
+    guard,
     retention,
 )
+from nomoat.judge.measure import Subject
 from nomoat.judge.verdict import LOG_PERPLEXITY, Comparison, compare_means, compare_shares
+from nomoat.model.load import load_base
 
 
 def test_the_questions_are_distinct_and_the_right_answer_stands_in_every_place_equally_often() -> None:
@@ -82,3 +88,20 @@ def test_questions_are_judged_by_the_same_words(fixed: int, broken: int, word: s
 
 def test_the_margin_of_text_is_five_per_cent_of_perplexity() -> None:
     assert math.exp(TEXT_MARGIN) == pytest.approx(1.05)
+
+
+@pytest.mark.real
+def test_a_real_small_model_answers_most_of_the_questions_and_reads_the_text(own_home: Path) -> None:
+    base = load_base(models.path("smollm2"), name="smollm2")
+    subject = Subject(base, (), "before", Store(own_home))
+    records = guard(subject, subject)
+    while True:
+        try:
+            next(records)
+        except StopIteration as end:
+            result = end.value
+            break
+    text, questions = result["parts"]
+    assert questions["before"]["value"] >= 0.5
+    assert 20 < math.exp(text["before"]["value"]) < 150
+    assert result["verdict"] == "kept"

@@ -119,7 +119,7 @@ def test_one_row_or_equal_rows_give_a_point_and_no_rows_an_error() -> None:
 
 @pytest.mark.parametrize(("method", "rows"), [("percentile", 12), ("percentile", 60), ("bca", 60)])
 def test_intervals_of_weighted_means_cover_the_truth_as_often_as_they_say(method: Method, rows: int) -> None:
-    rng, trials = np.random.default_rng(rows), 400
+    rng, trials = np.random.default_rng(rows), 250
     covered = 0
     for trial in range(trials):
         weights = rng.integers(5, 50, size=rows).astype(np.float64)

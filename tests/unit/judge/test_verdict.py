@@ -69,7 +69,7 @@ def test_with_few_changes_the_interval_excludes_zero_exactly_when_the_exact_test
 @pytest.mark.parametrize(("fixed", "broken"), [(0.05, 0.05), (0.26, 0.0)])
 @pytest.mark.parametrize("rows", [20, 100])
 def test_intervals_of_shares_cover_the_truth_as_often_as_they_say(rows: int, fixed: float, broken: float) -> None:
-    rng, trials, covered = np.random.default_rng(rows), 200, 0
+    rng, trials, covered = np.random.default_rng(rows), 150, 0
     for trial in range(trials):
         difference = compare_shares("x", *drawn(rng, rows, fixed, broken), seed=trial).difference
         covered += difference.low <= fixed - broken <= difference.high

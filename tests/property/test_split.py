@@ -26,7 +26,7 @@ ROW: st.SearchStrategy[dict[str, Any]] = (
 )
 ROWS = st.lists(ROW, max_size=60)
 SHARE = st.floats(0.0, 0.5)
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=15, deadline=None)
 
 
 @given(ROWS, ROWS, SHARE, SHARE, st.integers(0, 3))

@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
-from nomoat.model.template import prompt_ids
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.main import main
 from nomoat.engine.generate import Engine, Request, text_ids
 from nomoat.engine.sampling import Sampling
 from nomoat.model.load import load_base
+from nomoat.model.template import prompt_ids
 from tiny import tiny_folder
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from job import Job, report
-from nomoat.model.template import Encoded
 from safetensors.torch import load_file
 
 from nomoat.core.records import Step
@@ -16,6 +15,7 @@ from nomoat.data.pack import Packed, pack
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import AdapterConfig
 from nomoat.model.load import load_base
+from nomoat.model.template import Encoded
 from nomoat.train.loop import LoopOptions, train
 from nomoat.train.sft import sft_task, work_of
 from nomoat.train.state import Cursor, StepBatch

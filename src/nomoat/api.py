@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from nomoat import evening as _evening_room
 from nomoat.core.errors import NomoatError
 from nomoat.core.records import Done, Record
 from nomoat.core.store import Store
@@ -19,8 +18,9 @@ from nomoat.engine.generate import Engine, Request
 from nomoat.engine.names import open_stack
 from nomoat.engine.sampling import Sampling
 from nomoat.evening import EveningOptions
-from nomoat.hub.pull import PullOptions
+from nomoat.evening import evening as _evening
 from nomoat.hub.pull import pull as _pull
+from nomoat.hub.sources import PullOptions
 from nomoat.judge.compare import judge as _judge
 from nomoat.judge.options import JudgeOptions
 from nomoat.model.template import prompt_ids
@@ -49,12 +49,10 @@ Show = Callable[[Record], None]
 
 def evening(options: EveningOptions | None = None, *, show: Show | None = None, store: Store | None = None) -> Any:
     """The whole way. Returns verdict, model name, figures and the receipt's path."""
-    return _finish(_evening_room.evening(options or EveningOptions(), store or Store()), show)
+    return _finish(_evening(options or EveningOptions(), store or Store()), show)
 
 
-def pull(
-    spec: str, options: PullOptions | None = None, *, show: Show | None = None, store: Store | None = None
-) -> Any:
+def pull(spec: str, options: PullOptions | None = None, *, show: Show | None = None, store: Store | None = None) -> Any:
     """Fetch a base. Returns its name, path, licence, source and hash."""
     return _finish(_pull(spec, options or PullOptions(), store or Store()), show)
 

@@ -126,13 +126,22 @@ def evening(options: EveningOptions, store: Store) -> Generator[Record]:
     facts = account(name, store, diary.results, diary.steps, diary.evals, diary.seconds, diary.warnings)
     write_receipt(path, facts)
     yield Saved(path, "receipt")
-    yield Done("evening", path, _result(name, options.base, diary, path))
+    result = {
+        "name": name,
+        "verdict": diary.results["after"]["verdict"],
+        "judgement": diary.results["after"],
+        "tune": diary.results["tune"],
+        "seconds": diary.seconds,
+        "receipt": str(path),
+    }
+    yield Done("evening", path, result)
 
 
 def _base(options: EveningOptions, store: Store) -> Iterator[Record]:
     """Pull the base unless it is here."""
     from nomoat.core.bases import looks_like_path, resolve_base
-    from nomoat.hub.pull import PullOptions, pull
+    from nomoat.hub.pull import pull
+    from nomoat.hub.sources import PullOptions
 
     try:
         path = resolve_base(store, options.base)
@@ -217,19 +226,3 @@ def _minutes_to_tune(budget_s: float | None, clock: float, before_s: float) -> f
             f"{max(0.0, left_s):.0f} s would be left to train in", hint="give more time, or --limit the rows to judge"
         )
     return left_s / 60
-
-
-def _result(name: str, base: str, diary: Diary, path: Path) -> dict[str, Any]:
-    after = diary.results["after"]
-    return {
-        "name": name,
-        "model": f"{base}+{name}",
-        "verdict": after["verdict"],
-        "check": after["check"],
-        "answers": after["answers"],
-        "loss": after["loss"],
-        "forgetting": after["forgetting"],
-        "tune": diary.results["tune"],
-        "seconds": diary.seconds,
-        "receipt": str(path),
-    }

@@ -6,6 +6,7 @@ import argparse
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
+from nomoat.cli.judge import print_result
 from nomoat.cli.render import duration, render, size
 from nomoat.core.errors import UsageError
 from nomoat.core.records import Done
@@ -35,21 +36,16 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     if done is None:
         raise UsageError("the evening ended without a result")
     if not args.json:
-        env.print(_summary(done))
+        _print_summary(done, env)
     return 0
 
 
-def _summary(done: Done) -> str:
-    from nomoat.judge.sentences import headline
-
-    result, tune = done.result, done.result["tune"]
-    lines = ["", result["verdict"].upper() + ": " + headline(result).text]
-    loss = result["loss"]
-    lines.append(f"held-out loss {loss['before']['value']:.4f} -> {loss['after']['value']:.4f}")
-    if result["forgetting"]:
-        lines += [f"{part['measure']}: {part['verdict']}" for part in result["forgetting"]["parts"]]
-    predicted = f" (predicted {duration(tune['predicted']['seconds'])})" if tune["predicted"] else ""
-    lines.append(f"training took {duration(tune['seconds'])}{predicted}, {size(tune['peak_bytes'])} at most")
-    lines.append(f"receipt: {result['receipt']}")
-    lines.append(f"now: nomoat chat {result['model']}")
-    return "\n".join(lines)
+def _print_summary(done: Done, env: Environment) -> None:
+    judgement, tuned = done.result["judgement"], done.result["tune"]
+    print_result(judgement, env, failures=0)
+    predicted = f", predicted {duration(tuned['predicted']['seconds'])}" if tuned["predicted"] else ""
+    env.print(
+        f"training took {duration(tuned['seconds'])}{predicted}; "
+        f"{tuned['tokens_per_second']:.0f} tokens/s, {size(tuned['peak_bytes'])} of memory at most"
+    )
+    env.print(f"\nreceipt  {done.path}\nnow      nomoat chat {judgement['model']}")

@@ -11,7 +11,6 @@ from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import render
 from nomoat.cli.tables import print_facts, print_table
 from nomoat.core.errors import UsageError
-from nomoat.core.records import Done
 from nomoat.judge.options import JudgeOptions
 
 _LONGEST_LINE = 300
@@ -32,14 +31,15 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     if done is None:
         raise UsageError("the judgement ended without a result")
     if not args.json:
-        _print_result(done, env, failures=max(0, args.failures))
+        print_result(done.result, env, failures=max(0, args.failures))
+        env.print(f"\nevery row: {done.path}")
     return 0
 
 
-def _print_result(done: Done, env: Environment, *, failures: int) -> None:
+def print_result(result: Mapping[str, Any], env: Environment, *, failures: int) -> None:
+    """The table, the verdict in words, and some of the answers that are wrong."""
     from nomoat.judge.sentences import headline
 
-    result = done.result
     compared = [result[key] for key in ("answers", "loss") if result[key] is not None]
     compared += result["forgetting"]["parts"] if result["forgetting"] else []
     print_table(env, ("measure", "before", "after", "difference, 95 % interval", "verdict"), _lines(compared))
@@ -48,7 +48,6 @@ def _print_result(done: Done, env: Environment, *, failures: int) -> None:
     if result["forgetting"]:
         env.print(f"elsewhere: {result['forgetting']['verdict']} (let pass: {result['forgetting']['allowed']})")
     _print_failures(result, env, failures)
-    env.print(f"\nevery row: {done.path}")
 
 
 def _lines(compared: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -11,31 +11,38 @@ from pathlib import Path
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-ENGLISH = (
-    "the of and a to in is you that it he was for on are with as I his they be at one have this from or had by "
-    "word but not what all were we when your can said there use an each which she do how their if will up other "
-    "about out many then them these so some her would make like him into time has look two more write go see "
-    "number no way could people my than first water been call who oil its now find long down day did get come "
-    "made may part Don't can't I'm you're it's we've they'll he'd O'Neil U.S.A. e.g. Mr. McDonald iPhone NASA"
-).split()
-FRENCH = (
-    "l'été où ça être garçon château Noël œuvre aujourd'hui c'est-à-dire «bonjour» français naïve élève à même "
-    "forêt hôtel août maïs coïncidence qu'il n'est j'ai d'accord déjà très près après tôt île dû mûr sûr cœur"
-).split()
-ARABIC = "السلام عليكم مرحبا بالعالم هذا نَصٌّ عَرَبِيٌّ كتاب المدرسة ١٢٣٤٥ اللغة العربية جميلة، أليس كذلك؟ القرآن".split()
-HINDI = "नमस्ते दुनिया यह हिन्दी पाठ है क्या हाल है १२३ विद्यालय संस्कृतम्".split()
-CYRILLIC = "Привет мир это русский текст ёлка объём Київ їжак Београд здравствуйте №5".split()
+# Words, one language a line.
+_ENGLISH = (
+    "the of and a to in is you that it he was for on are with as I his they be at one have this from or "
+    "had by word but not what all were we when your can said there use an each which she do how their if "
+    "will up other about out many then them these so some her would make like him into time has look two "
+    "more write go see number no way could people my than first water been call who oil its now find long "
+    "down day did get come made may part Don't can't I'm you're it's we've they'll he'd O'Neil U.S.A. "
+    "e.g. Mr. McDonald iPhone NASA"
+)
+_FRENCH = (
+    "l'été où ça être garçon château Noël œuvre aujourd'hui c'est-à-dire «bonjour» français naïve élève à "
+    "même forêt hôtel août maïs coïncidence qu'il n'est j'ai d'accord déjà très près après tôt île dû mûr "
+    "sûr cœur"
+)
+_ARABIC = "السلام عليكم مرحبا بالعالم هذا نَصٌّ عَرَبِيٌّ كتاب المدرسة ١٢٣٤٥ اللغة العربية جميلة، أليس كذلك؟ القرآن"
+_HINDI = "नमस्ते दुनिया यह हिन्दी पाठ है क्या हाल है १२३ विद्यालय संस्कृतम्"
+_CYRILLIC = "Привет мир это русский текст ёлка объём Київ їжак Београд здравствуйте №5"
+_EMOJI = "😀 😂 🦙 👍🏽 👩‍👩‍👧‍👦 🏳️‍🌈 🇫🇷 ❤️ ✨ 🤷🏻‍♀️ 1️⃣ ☕️ 🫠 ©️ ™"
+_SPECIAL = (
+    "<|endoftext|> <|im_start|> <|im_end|> <|eot_id|> <bos> <eos> <start_of_turn> <end_of_turn> <s> </s> "
+    "<unk> <0x0A> <0xFF> [INST] [/INST] <|user|> <tool_call> </tool_call> <|fim_prefix|> <table> </td> "
+    "<unused7> <repo_name> <|im_ <|im_end|> <end_of_ <|im_end|><|im_end|>"
+)
 HAN = "你好世界这是中文文本我们今天学习语言模型的一二三四五六七八九十天地玄黄宇宙洪荒日月盈昃、。！？「」（）"
 KANA = "これは日本語のテキストですカタカナとひらがな東京タワーありがとうー々〆"
 HANGUL = "안녕하세요세계한국어텍스트입니다오늘날씨가좋네요ㅋㅋㅎㅎ"
-EMOJI = "😀 😂 🦙 👍🏽 👩‍👩‍👧‍👦 🏳️‍🌈 🇫🇷 ❤️ ✨ 🤷🏻‍♀️ 1️⃣ ☕️ 🫠 ©️ ™".split(" ")
-SPECIAL = (
-    "<|endoftext|> <|im_start|> <|im_end|> <|eot_id|> <bos> <eos> <start_of_turn> <end_of_turn> <s> </s> <unk> "
-    "<0x0A> <0xFF> [INST] [/INST] <|user|> <tool_call> </tool_call> <|fim_prefix|> <table> </td> <unused7> "
-    "<repo_name> <|im_ <|im_end|> <end_of_ <|im_end|><|im_end|>"
-).split(" ")
-SPACES = [" ", "  ", "   ", "\t", "\n", "\n\n", "\r\n", "\r", "\u00a0", "\u3000", "\u2003", "\x0b", "\x0c", "\u200b", "▁"]
-NUMBERS = ["0", "7", "42", "123", "1234", "12345", "3.14159", "1,000,000", "1e-5", "0xFF", "²³", "½", "Ⅷ", "٣٤", "५६", "2024-01-31"]
+ENGLISH, FRENCH, ARABIC, HINDI, CYRILLIC, EMOJI, SPECIAL = (
+    words.split() for words in (_ENGLISH, _FRENCH, _ARABIC, _HINDI, _CYRILLIC, _EMOJI, _SPECIAL)
+)
+SPACES = [" ", "  ", "   ", "\t", "\n", "\n\n", "\r\n", *"\r\u00a0\u3000\u2003\x0b\x0c\u200b▁"]
+_NUMBERS = "0 7 42 123 1234 12345 3.14159 1,000,000 1e-5 0xFF ²³ ½ Ⅷ ٣٤ ५६ 2024-01-31"
+NUMBERS = _NUMBERS.split()
 MARKS = list("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~€£¥§¶•…—–“”‘’«»¿¡°±×÷≠≤∞∑√∂→←⇒☃♥♫")
 
 
@@ -74,13 +81,13 @@ def _mixed(rng: random.Random) -> str:
 
 
 def _spaced(rng: random.Random) -> str:
-    return "".join(rng.choice(SPACES) * rng.randint(1, 9) + rng.choice(("", "x", "if", "é", "。", "7")) for _ in range(5))
+    between = ("", "x", "if", "é", "。", "7")
+    return "".join(rng.choice(SPACES) * rng.randint(1, 9) + rng.choice(between) for _ in range(5))
 
 
 def _figures(rng: random.Random) -> str:
-    return rng.choice((" ", ", ", "", "-")).join(
-        rng.choice((rng.choice(NUMBERS), str(rng.randrange(10 ** rng.randint(1, 12))))) for _ in range(rng.randint(1, 6))
-    )
+    figures = [rng.choice((rng.choice(NUMBERS), str(rng.randrange(10 ** rng.randint(1, 12))))) for _ in range(5)]
+    return rng.choice((" ", ", ", "", "-")).join(figures[: rng.randint(1, 5)])
 
 
 def _symbols(rng: random.Random) -> str:
@@ -102,7 +109,8 @@ def _decomposed(rng: random.Random) -> str:
 
 
 def _runs(rng: random.Random) -> str:
-    return "".join(rng.choice(("a", "ab", "aba", "-", "=", "\n", " ", "ha", "的", "00")) * rng.randint(1, 40) for _ in range(2))
+    pieces = ("a", "ab", "aba", "-", "=", "\n", " ", "ha", "的", "00")
+    return "".join(rng.choice(pieces) * rng.randint(1, 40) for _ in range(2))
 
 
 def _code(n: int) -> list[str]:

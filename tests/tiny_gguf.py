@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,8 @@ def byte_level_keys(lines: Iterable[str], pre: str, *, size: int = 3000) -> dict
         ]
     )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    learner.train_from_iterator(
-        (line.replace("<|", "") for line in lines), trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
-    )
+    teacher = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    learner.train_from_iterator((line.replace("<|", "") for line in lines), teacher)
     learned = learner.get_vocab()
     tokens = SPECIALS + sorted(learned, key=lambda token: learned[token]) + ["[PAD]"]
     merges = [" ".join(merge) for merge in _merges(learner)]
@@ -41,8 +41,6 @@ def byte_level_keys(lines: Iterable[str], pre: str, *, size: int = 3000) -> dict
 
 
 def _merges(tokenizer: Tokenizer) -> list[list[str]]:
-    import json
-
     merges: list[list[str]] = json.loads(tokenizer.to_str())["model"]["merges"]
     return merges
 

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import models
 import pytest
+
+import models
 import tiny_gguf
 from llama_cpp_tokens import llama_cpp_tokens
-from text_lines import lines, shared_lines
-
 from nomoat.formats.gguf import GgufFile
 from nomoat.formats.llama2c import read_tokenizer
 from nomoat.model import tokenizer
 from nomoat.model.pretokenizers import KINDS, PreTokenizer
+from text_lines import lines, shared_lines
 
 LINES = 20_000
 STORIES = Path(__file__).parents[1] / "golden" / "stories260k" / "tok512.bin"

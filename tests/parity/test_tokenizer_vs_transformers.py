@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import models
 import pytest
-import tiny_gguf
-from text_lines import lines, shared_lines
 
+import models
+import tiny_gguf
 from nomoat.formats.gguf import GgufFile
 from nomoat.formats.llama2c import read_tokenizer
 from nomoat.model import tokenizer
+from text_lines import lines, shared_lines
 
 LINES = 20_000
 STORIES = Path(__file__).parents[1] / "golden" / "stories260k" / "tok512.bin"
@@ -70,9 +70,7 @@ def test_gemma_gives_the_ids_of_transformers() -> None:
     reference.add_tokens(
         [AddedToken(token, special=True, normalized=False) for token in ours.specials], special_tokens=True
     )
-    reference.add_tokens(
-        [AddedToken(tokens[i], normalized=False) for i in range(len(tokens)) if types[i] == 4]
-    )
+    reference.add_tokens([AddedToken(tokens[i], normalized=False) for i in range(len(tokens)) if types[i] == 4])
     # Known differences: runs of more than 31 spaces, where SentencePiece and llama.cpp agree with us; and a literal
     # "▁" beside blanks: a GGUF file writes the pieces of several blanks with spaces, so a "▁" in one is lost
     texts = [line.replace("▁", "") for line in lines(LINES) + shared_lines(20)]
@@ -92,9 +90,9 @@ def test_byte_level_kinds_give_the_ids_of_transformers(kind: str, tmp_path: Path
     }
     keys = tiny_gguf.byte_level_keys(lines(3000, seed=1), kind)
     vocab, merges = tokens_and_merges(keys)
-    named = {name: "<|endoftext|>" for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+    named = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), "<|endoftext|>")
     if kind == "command-r":
-        named |= {name: "<|endoftext|>" for name in ("cls_token", "sep_token", "mask_token")}
+        named |= dict.fromkeys(("cls_token", "sep_token", "mask_token"), "<|endoftext|>")
     reference = classes[kind](vocab=vocab, merges=merges, **named)
     reference.add_tokens(tiny_gguf.SPECIALS, special_tokens=True)
     assert ids_differ(tokenizer.from_metadata(keys, "test", None), reference, lines(LINES, seed=2)) == []

@@ -147,12 +147,15 @@ def encode_chat(
     for start, end in spans:
         while at < len(ids) and places[at][1] <= start:
             at += 1
-        last = None
+        if at < len(ids) and places[at][0] < start and ids[at] in control:
+            if text[start : places[at][1]].strip():
+                raise TemplateError(f"an assistant's turn begins inside of {tokenizer.text_of(ids[at])!r}")
+            at += 1  # a header of Phi-3, which takes the white space after it along
+        first = at
         while at < len(ids) and places[at][0] < end:
-            if places[at][0] >= start or ids[at] not in control:  # Phi-3's headers swallow white space after them
-                mask[at], last = True, ids[at]
             at += 1
-        if not tagged and last not in tokenizer.eos_ids:
+        mask[first:at] = [True] * (at - first)
+        if not tagged and (at == first or ids[at - 1] not in tokenizer.eos_ids):
             raise TemplateError(f"an assistant's turn ends with {text[start:end][-20:]!r}, which is not one token")
     return Encoded(ids, mask)
 
@@ -194,9 +197,7 @@ def template_from_folder(folder: Path, tokenizer: Tokenizer) -> ChatTemplate:
             raise TemplateError(f"{path}: not UTF-8", hint="download the folder again") from error
     if not sources.get("default", "").strip():
         return default_template(tokenizer)
-    return ChatTemplate(
-        sources["default"], variables=_variables(tokenizer), tool_source=sources.get("tool_use", "")
-    )
+    return ChatTemplate(sources["default"], variables=_variables(tokenizer), tool_source=sources.get("tool_use", ""))
 
 
 def _named_sources(value: Any) -> dict[str, str]:
@@ -206,9 +207,7 @@ def _named_sources(value: Any) -> dict[str, str]:
     return {
         entry["name"]: entry["template"]
         for entry in entries
-        if isinstance(entry, dict)
-        and isinstance(entry.get("name"), str)
-        and isinstance(entry.get("template"), str)
+        if isinstance(entry, dict) and isinstance(entry.get("name"), str) and isinstance(entry.get("template"), str)
     }
 
 

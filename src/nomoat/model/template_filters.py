@@ -40,9 +40,7 @@ def _tojson(
     """As transformers has it: no HTML escapes, letters as they are."""
     _check_indent(indent)
     _fuel(environment).weighed(value)
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 @pass_environment
@@ -57,15 +55,11 @@ def _join(environment: Environment, value: Iterable[Any], d: Any = "", attribute
 @pass_environment
 def _replace(environment: Environment, s: Any, old: Any, new: Any, count: int | None = None) -> str:
     fuel = _fuel(environment)
-    return _bounded_replace(
-        fuel, fuel.text(s), fuel.text(old), fuel.text(new), -1 if count is None else count
-    )
+    return _bounded_replace(fuel, fuel.text(s), fuel.text(old), fuel.text(new), -1 if count is None else count)
 
 
 @pass_environment
-def _indent(
-    environment: Environment, s: Any, width: int | str = 4, first: bool = False, blank: bool = False
-) -> str:
+def _indent(environment: Environment, s: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
     _check_indent(width)
     fuel = _fuel(environment)
     made = JINJA["indent"](fuel.text(s), width, first, blank)

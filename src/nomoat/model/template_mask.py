@@ -94,7 +94,11 @@ class _Places:
 
 def _places(render: Render, messages: Sequence[Message], text: str) -> _Places:
     marks = free_marks(text, len(messages))
+    tried: list[list[Message]] = []
     for marked in _variants(messages, marks):
+        if marked in tried:
+            continue
+        tried.append(marked)
         try:
             plain, places = marks.taken_out(render(marked, False))
         except TemplateError:
@@ -109,43 +113,44 @@ def _places(render: Render, messages: Sequence[Message], text: str) -> _Places:
 
 def _variants(messages: Sequence[Message], marks: Marks) -> Iterator[list[Message]]:
     """The conversation with marks, the most telling first."""
-    for mark_others in (True, False):
-        for mark_beginnings in (True, False):
-            yield [
-                _marked(message, marks.pair(i)[0] if ours and mark_beginnings else "", marks.pair(i)[1])
-                if (ours := message.get("role") == "assistant") or mark_others
-                else message
-                for i, message in enumerate(messages)
-            ]
+    for others, beginnings, outside in itertools.product((True, False), repeat=3):
+        yield [
+            _marked(message, marks.pair(i)[0] if ours and beginnings else "", marks.pair(i)[1], outside=outside)
+            if (ours := message.get("role") == "assistant") or others
+            else message
+            for i, message in enumerate(messages)
+        ]
 
 
-def _marked(message: Message, opening: str, closing: str) -> Message:
+def _marked(message: Message, opening: str, closing: str, *, outside: bool) -> Message:
     changed = dict(message)
     content, calls = message.get("content"), message.get("tool_calls")
     if isinstance(content, str) and (content or not calls):
-        changed["content"] = _around(content, opening, closing)
+        changed["content"] = _around(content, opening, closing, outside=outside)
     elif isinstance(content, list):
-        changed["content"] = _marked_parts(content, opening, closing)
+        changed["content"] = _marked_parts(content, opening, closing, outside=outside)
     if isinstance(calls, list):
         changed["tool_calls"] = [_marked_call(call, closing) for call in calls]
     return changed
 
 
-def _around(text: str, opening: str, closing: str) -> str:
-    """Marks go inside the outer white space, so that a template that trims still does."""
+def _around(text: str, opening: str, closing: str, *, outside: bool) -> str:
+    """Marks around the text, or inside its outer white space, so that a template that trims still does."""
     core = text.strip()
+    if outside:
+        return opening + text + closing
     if not core:
         return text + opening + closing
     start = text.index(core)
     return f"{text[:start]}{opening}{core}{closing}{text[start + len(core) :]}"
 
 
-def _marked_parts(parts: list[Any], opening: str, closing: str) -> list[Any]:
+def _marked_parts(parts: list[Any], opening: str, closing: str, *, outside: bool) -> list[Any]:
     texts = [i for i, part in enumerate(parts) if isinstance(part, dict) and isinstance(part.get("text"), str)]
     changed = list(parts)
     for i in texts:
         first, last = opening if i == texts[0] else "", closing if i == texts[-1] else ""
-        changed[i] = parts[i] | {"text": _around(parts[i]["text"], first, last)}
+        changed[i] = parts[i] | {"text": _around(parts[i]["text"], first, last, outside=outside)}
     return changed
 
 
@@ -197,12 +202,21 @@ class _Finder:
         found = self._handed_over(before, limit, opened=bool(opening), sure=i > 0 and bool(self.places.closing[i - 1]))
         if found is not None:
             return found
-        if opening and not self.messages[i].get("reasoning_content"):
+        reasoning = self.messages[i].get("reasoning_content")
+        hidden = isinstance(reasoning, str) and reasoning.strip() and reasoning.strip() in self.text[before:limit]
+        if opening and not hidden:
             return opening[0]
-        prompt = self.render(self.messages[:i], True)
-        if self.text.startswith(prompt) and before <= len(prompt) <= limit:
-            return len(prompt)
-        raise TemplateError(f"the chat template does not show where the assistant's turn begins in message {i}")
+        return self._where_words_differ(i, before, limit)
+
+    def _where_words_differ(self, i: int, before: int, limit: int) -> int:
+        """The first character that depends on what message ``i`` says: where other words change the text."""
+        other = chr(_LAST_PRIVATE)
+        changed = [*self.messages[:i], {"role": "assistant", "content": other}, *self.messages[i + 1 :]]
+        pairs = zip(self.text, self.render(changed, False), strict=False)
+        start = next((at for at, (ours, others) in enumerate(pairs) if ours != others), len(self.text))
+        if other in self.text or not before <= start <= limit:
+            raise TemplateError(f"the chat template does not show where the assistant's turn begins in message {i}")
+        return start
 
     def _handed_over(self, before: int, limit: int, *, opened: bool, sure: bool) -> int | None:
         """The end of the generation prompt between what was said before and this turn's content.

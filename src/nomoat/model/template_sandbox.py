@@ -183,9 +183,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return function.__name__ in METHODS.get(type(function.__self__), ())
         if isinstance(function, MethodType):
             return isinstance(function.__self__, (Sandbox, Generation, LoopContext))
-        return isinstance(function, (Macro, LoopContext, Joiner)) or any(
-            function is one for one in self._callable
-        )
+        return isinstance(function, (Macro, LoopContext, Joiner)) or any(function is one for one in self._callable)
 
     def run(
         self,

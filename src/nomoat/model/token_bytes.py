@@ -30,7 +30,9 @@ class TokenBytes:
             return piece.encode()
 
     def _sentence_piece(self, piece: str) -> bytes:
-        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">") and piece not in self.raw:
+        if piece in self.raw:
+            return piece.encode()
+        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
             try:
                 return bytes([int(piece[3:5], 16)])
             except ValueError:

@@ -42,9 +42,7 @@ def _takes_space(vocabulary: Vocabulary, token: str) -> bool:
 def _byte_level(vocabulary: Vocabulary, source: Path | str) -> Tokenizer:
     words = pre_tokenizer(vocabulary.pre)
     merges = [_pair(line, source) for line in vocabulary.merges]
-    backend = Tokenizer(
-        _bpe(source, vocabulary.numbers, merges, ignore_merges=words.whole_words, byte_fallback=False)
-    )
+    backend = Tokenizer(_bpe(source, vocabulary.numbers, merges, ignore_merges=words.whole_words, byte_fallback=False))
     if words.nfc:
         backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = words.splitter()

@@ -33,9 +33,7 @@ class FolderTokenizer:
 def read_folder(folder: Path) -> FolderTokenizer:
     """Read ``tokenizer.json`` and the settings beside it. Raises ``FormatError`` and its kin."""
     backend = _backend(folder)
-    settings = read_settings(folder / "special_tokens_map.json") | read_settings(
-        folder / "tokenizer_config.json"
-    )
+    settings = read_settings(folder / "special_tokens_map.json") | read_settings(folder / "tokenizer_config.json")
     named = _named(backend, settings, folder)
     adds_bos = _adds_bos(backend, settings, named.get("bos"))
     backend.post_processor = None
@@ -48,7 +46,7 @@ def read_folder(folder: Path) -> FolderTokenizer:
         named=named,
         ends=frozenset(_ends(folder, backend.get_vocab_size())),
         adds_bos=adds_bos,
-        token_bytes=_token_bytes(backend, raw, folder),
+        token_bytes=_token_bytes(backend, raw, set(control), folder),
     )
 
 
@@ -79,9 +77,7 @@ def _backend(folder: Path) -> Backend:
     try:
         backend = Backend.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
-        raise BadHeader(
-            f"not a tokenizer: {error}", file=path, hint="download the folder again"
-        ) from error
+        raise BadHeader(f"not a tokenizer: {error}", file=path, hint="download the folder again") from error
     backend.no_truncation()
     backend.no_padding()
     return backend
@@ -133,18 +129,18 @@ def _ends(folder: Path, vocab_size: int) -> Iterator[int]:
                     yield token
 
 
-def _token_bytes(backend: Backend, raw: set[str], folder: Path) -> TokenBytes:
-    """From the decoder's own description."""
+def _token_bytes(backend: Backend, added: set[str], control: set[str], folder: Path) -> TokenBytes:
+    """From the decoder's own description. SentencePiece's added tokens still write ``▁`` for a space."""
     decoder = backend.decoder
     state = json.loads(decoder.__getstate__()) if decoder is not None else {}
     steps = state.get("decoders", [state])
     kinds = {step.get("type") for step in steps}
     if "ByteLevel" in kinds:
-        return byte_level(raw)
+        return byte_level(added)
     if "Metaspace" in kinds:
-        return sentence_piece(raw, space_first=any(step.get("prepend_scheme") != "never" for step in steps))
+        return sentence_piece(control, space_first=any(step.get("prepend_scheme") != "never" for step in steps))
     if "ByteFallback" in kinds:
-        return sentence_piece(raw, space_first="Strip" in kinds)
+        return sentence_piece(control, space_first="Strip" in kinds)
     raise UnsupportedType(
         f"a tokenizer whose decoder is {' + '.join(sorted(map(str, kinds)))}, not byte-level or SentencePiece",
         file=folder / "tokenizer.json",

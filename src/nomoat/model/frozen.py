@@ -20,7 +20,8 @@ class _Scratch(threading.local):
 
     def take(self, rows: int, columns: int) -> Tensor:
         if self._buffer.numel() < rows * columns:
-            self._buffer = torch.empty(rows * columns)
+            with torch.inference_mode(False):  # or training after generating could not write into it
+                self._buffer = torch.empty(rows * columns)
         return self._buffer[: rows * columns].view(rows, columns)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
-from nomoat.model.template import Encoded
 
 from nomoat.core.errors import UsageError
 from nomoat.engine.score import choose_by_likelihood, loss, perplexity, score
@@ -14,6 +14,7 @@ from nomoat.model.adapters import AdapterConfig
 from nomoat.model.cache import Layout
 from nomoat.model.delta import EMPTY, Stack
 from nomoat.model.load import Base
+from nomoat.model.template import Encoded
 from tiny import tiny_base
 
 
@@ -115,3 +116,21 @@ def test_a_choice_without_a_prompt_or_alternatives_is_refused(
 ) -> None:
     with pytest.raises(UsageError):
         choose_by_likelihood(base, prompt, choices)
+
+
+@pytest.mark.parametrize("kernels", ["", "reference"])
+def test_an_adapter_learns_after_the_same_process_has_scored(
+    tmp_path: Path, rows: list[Encoded], kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scoring runs in inference mode; nothing that it leaves behind may be out of bounds for training."""
+    monkeypatch.setenv("NOMOAT_KERNELS", kernels)
+    fresh = tiny_base(tmp_path, hidden_size=64, intermediate_size=256)  # wider than any buffer kept so far
+    loss(fresh, rows)
+    adapter = fresh.new_adapter(AdapterConfig(rank=2), seed=0, name="new")
+    ids = torch.tensor(rows[2].ids)
+    losses = fresh.decoder.next_token_losses(
+        ids, Layout([len(ids)]), torch.ones(len(ids), dtype=torch.bool), ((adapter, 1.0),)
+    )
+    losses.nll.mean().backward()
+    gradients = [p.grad for name, p in adapter.parameters().items() if name.endswith("lora_B.weight")]
+    assert gradients and all(grad is not None and bool(grad.abs().sum() > 0) for grad in gradients)

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 
 from nomoat.model.config import ModelConfig
 
+_UNSEEN = 1.15  # allowance on the growth of memory beyond the largest piece that was run
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Work:
@@ -118,4 +120,5 @@ def peak_at(measures: Sequence[Measure], tokens: int) -> int:
     if first == last:
         return top
     slope = max(0.0, (top - bottom) / (last - first))
-    return int(bottom + slope * max(0, tokens - first))
+    beyond = _UNSEEN * max(0, tokens - last)
+    return int(bottom + slope * (max(0, min(tokens, last) - first) + beyond))

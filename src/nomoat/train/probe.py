@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Generic
@@ -17,6 +18,7 @@ from nomoat.train.cost import Measure, Work, peak_at
 from nomoat.train.peak import PeakMemory, resident_bytes
 from nomoat.train.state import P
 
+_ALWAYS = 2  # samples that are run whatever they take: one size alone says nothing about how memory grows
 _ROUNDS = 4  # more rounds would measure the same short moment again
 _FORWARD_SHARE = 0.4  # of forward + backward, where the probe had no time to measure it
 
@@ -53,16 +55,18 @@ def probe(
 ) -> Generator[Record, None, Probe]:
     """Time ``samples``, given from small to large, for about ``budget_s``; gradients are thrown away.
 
-    A sample is left out where the smaller ones say that it would take more than the time left or than the memory
-    limit: the plan then extrapolates. The first run of all only warms caches and thread pools.
+    Beyond the first two, a sample is left out where the smaller ones say that it would take more than the time left,
+    or than the memory limit: the plan then extrapolates. The first run of all only warms caches and thread pools.
     """
     start, others = time.perf_counter(), OtherPrograms()
     update_s = _time_update(parameters)
     _run(loss, parameters, samples[0])
     measures: list[Measure] = []
     for number in range(_ROUNDS):
-        for sample in samples:
+        for place, sample in enumerate(samples):
             left_s = budget_s - (time.perf_counter() - start)
+            if number == 0 and place < _ALWAYS:
+                left_s = math.inf
             if measures and not _affordable(sample, measures, left_s, memory_limit_bytes):
                 continue
             measures.append(_run(loss, parameters, sample))

@@ -25,7 +25,9 @@ from nomoat.train.probe import Sample
 from nomoat.train.state import Cursor, HeldOut, StepBatch, Task
 
 _OUTLINE_STEPS = 128  # steps whose pieces stand for the run's: enough for the mean of shuffled rows
-_SAMPLE_SHARES = (0.2, 0.5, 1.0)  # of the largest piece, tried by the probe
+# Pieces that the probe tries: shares of the run's largest, the first ones bounded in tokens, since they are always run
+# and must be quick even where a whole piece takes a minute.
+_SAMPLE_SHARES = ((0.12, 128), (0.35, 384), (0.6, None), (1.0, None))
 
 
 class SftBatches:
@@ -119,7 +121,8 @@ def probe_samples(batches: SftBatches, steps: int) -> list[Sample[Packed]]:
     """The largest of the run's first pieces, and beginnings of it, from small to large."""
     pieces = _first_pieces(batches, min(steps, _OUTLINE_STEPS), batches.pack_tokens)
     largest = max(pieces, key=lambda piece: len(piece.tokens))
-    cuts = {max(2, round(share * len(largest.tokens))) for share in _SAMPLE_SHARES}
+    size = len(largest.tokens)
+    cuts = {min(size, max(2, round(share * size)), most or size) for share, most in _SAMPLE_SHARES}
     return [Sample(cut, work_of(cut)) for cut in (_beginning(largest, n) for n in sorted(cuts))]
 
 

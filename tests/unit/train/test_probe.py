@@ -69,6 +69,6 @@ def test_a_piece_that_would_break_the_memory_is_not_run() -> None:
     assert {measure.work.tokens for measure in found.measures} == {20, 100}
 
 
-def test_even_a_hopeless_budget_gives_one_measure() -> None:
-    found = run(probe(sleepy, PARAMETERS, SAMPLES, budget_s=0.0, memory_limit_bytes=1))
-    assert len(found.measures) == 1 and found.measures[0].work.tokens == 10
+def test_even_a_hopeless_budget_gives_two_sizes() -> None:
+    found = run(probe(sleepy, PARAMETERS, SAMPLES, budget_s=0.0, memory_limit_bytes=1 << 50))
+    assert [measure.work.tokens for measure in found.measures] == [10, 20]

@@ -19,7 +19,7 @@ from nomoat.core.store import Store, read_lineage
 from nomoat.model.load import load_base
 from nomoat.train.job import Job, prepare
 from nomoat.train.options import TuneOptions
-from nomoat.train.parents import derived_licence, model_sha256
+from nomoat.train.parents import model_sha256
 from nomoat.train.sft import sft_task
 from nomoat.train.tune import resume, tune
 from tiny import tiny_base, tiny_folder
@@ -285,15 +285,6 @@ def test_a_home_that_cannot_be_written_is_told(options: TuneOptions, tmp_path: P
     with pytest.raises(StorageError) as caught:
         list(tune(options, Store(occupied / "home")))
     assert "NOMOAT_HOME" in caught.value.hint
-
-
-# -- licences
-
-
-def test_the_licence_follows_from_base_and_data() -> None:
-    assert derived_licence("Apache-2.0", "CC-BY-4.0") == "Apache-2.0 AND CC-BY-4.0"
-    assert derived_licence("MIT", "MIT") == derived_licence("MIT", "") == "MIT"
-    assert derived_licence("", "unknown") == "unknown"
 
 
 def test_the_adapter_changes_the_base_it_was_trained_on(options: TuneOptions) -> None:

@@ -67,7 +67,7 @@ def test_the_table_the_verdict_and_the_failures_are_printed(env: Environment) ->
     ):
         assert words in text, words
     assert "word 2" not in text
-    assert "check: normalised" in err(env)
+    assert "check normalised, because" in err(env)
 
 
 def test_an_adapter_alone_is_judged_on_what_it_was_trained_on(env: Environment) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
+import nomoat
 from nomoat.core.errors import NotFound
 from nomoat.core.machine import memory
 from nomoat.core.records import Eval, Step
@@ -52,7 +53,8 @@ def account(
         stages=seconds,
         cost=Cost(wall_s=sum(seconds.values()), cpu_s=tuned["cpu_seconds"] + judged["cpu_seconds"]),
         machine=_machine(tuned["threads"]),
-        versions={package: version(package) for package in ("nomoat", "torch", "tokenizers")}
+        versions={"nomoat": nomoat.__version__}
+        | {package: version(package) for package in ("torch", "tokenizers")}
         | {"python": platform.python_version()},
         commands=_commands(name, judged, lineage),
         notes=notes,

@@ -2,8 +2,8 @@
 
 Everything is at 95 % and two-sided unless said otherwise. Sources: Efron and Tibshirani, *An Introduction to
 the Bootstrap* (1993), chapters 13 and 14 (percentile, BCa); Hesterberg, *What Teachers Should Know About the
-Bootstrap* (2015), section 5.3 (expanded percentile for small samples); Wilson, JASA 22 (1927); Clopper and
-Pearson, Biometrika 26 (1934); McNemar, Psychometrika 12 (1947), in its exact form.
+Bootstrap* (2015), section 5.3 (expanded percentile for small samples); Wilson, JASA 22 (1927); McNemar,
+Psychometrika 12 (1947), in its exact form.
 """
 
 from __future__ import annotations
@@ -64,26 +64,6 @@ def sign_test(wins: int, losses: int) -> float:
         tail += ways
         ways = ways * (changed - k) // (k + 1)
     return min(1.0, 2 * tail / (1 << changed))
-
-
-def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
-    """The exact interval of a share, by bisection on the binomial tail."""
-    alpha = (1 - CONFIDENCE) / 2
-    low = 0.0 if successes == 0 else _bisect(lambda p: _upper_tail(successes, trials, p) - alpha)
-    high = 1.0 if successes == trials else _bisect(lambda p: alpha - _lower_tail(successes, trials, p))
-    return low, high
-
-
-def _upper_tail(successes: int, trials: int, share: float) -> float:
-    return sum(_binomial(k, trials, share) for k in range(successes, trials + 1))
-
-
-def _lower_tail(successes: int, trials: int, share: float) -> float:
-    return sum(_binomial(k, trials, share) for k in range(successes + 1))
-
-
-def _binomial(k: int, trials: int, share: float) -> float:
-    return math.comb(trials, k) * share**k * (1 - share) ** (trials - k)
 
 
 def _bisect(rising: Callable[[float], float]) -> float:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nomoat.judge.statistics import (
+    CONFIDENCE,
+    RESAMPLES,
     Floats,
     Interval,
     Method,
     Z,
     bootstrap,
-    clopper_pearson,
     sign_test,
     wilson,
 )
@@ -56,21 +57,23 @@ class Comparison:
         return dataclasses.asdict(self)
 
 
-def compare_shares(measure: str, before: NDArray[np.bool_], after: NDArray[np.bool_], seed: int = 0) -> Comparison:
+def compare_shares(
+    measure: str, before: NDArray[np.bool_], after: NDArray[np.bool_], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Comparison:
     """Compare right answers (n,) before and after on the same rows.
 
     The interval is the paired bootstrap's. Where fewer than ``SMALL_COUNT`` answers changed, it is widened to
-    hold the adjusted Wald interval too (Agresti and Min, Statistics in Medicine 24, 2005), and the exact interval
-    of the share that was fixed among the changed: it excludes zero only if McNemar's exact test does.
+    hold the adjusted Wald interval too (Agresti and Min, Statistics in Medicine 24, 2005), and zero, unless
+    McNemar's exact test sees a difference: verdict, interval and test never contradict each other.
     """
     fixed, broken = int(np.sum(after & ~before)), int(np.sum(before & ~after))
     n, changed = before.size, fixed + broken
-    interval = bootstrap(after.astype(np.float64) - before.astype(np.float64), seed=seed)
+    interval = bootstrap(after.astype(np.float64) - before.astype(np.float64), seed=seed, resamples=resamples)
+    p_value = sign_test(fixed, broken)
     if changed < SMALL_COUNT:
         bounds = [interval.low, interval.high, *_adjusted_wald(fixed, broken, n)]
-        bounds += _exact_difference(fixed, broken, n)
+        bounds += [0.0] if p_value >= 1 - CONFIDENCE else []
         interval = Interval(interval.value, min(bounds), max(bounds))
-    p_value = sign_test(fixed, broken)
     return Comparison(
         measure=measure,
         unit=SHARE,
@@ -91,13 +94,6 @@ def _adjusted_wald(fixed: int, broken: int, n: int) -> tuple[float, float]:
     middle = (up - down) / rows
     half = Z * math.sqrt(up + down - (up - down) ** 2 / rows) / rows
     return max(-1.0, middle - half), min(1.0, middle + half)
-
-
-def _exact_difference(fixed: int, broken: int, n: int) -> tuple[float, float]:
-    """Bounds of (fixed - broken) / n from the exact interval of the share fixed among the changed."""
-    changed = fixed + broken
-    low, high = clopper_pearson(fixed, changed) if changed else (0.5, 0.5)
-    return changed / n * (2 * low - 1), changed / n * (2 * high - 1)
 
 
 def compare_means(

@@ -11,7 +11,6 @@ from nomoat.core.errors import UsageError
 from nomoat.judge.statistics import (
     Method,
     bootstrap,
-    clopper_pearson,
     sign_test,
     student_quantile,
     wilson,
@@ -37,17 +36,6 @@ def test_wilson_touches_the_ends_exactly_and_knows_nothing_without_rows() -> Non
 def test_wilson_mirrors_when_right_and_wrong_are_swapped() -> None:
     left, right = wilson(3, 11), wilson(8, 11)
     assert (left.low, left.high) == pytest.approx((1 - right.high, 1 - right.low))
-
-
-@pytest.mark.parametrize("rows", [5, 12, 40])
-def test_clopper_pearson_is_the_closed_form_at_none_and_at_all(rows: int) -> None:
-    bound = 1 - 0.025 ** (1 / rows)
-    assert clopper_pearson(0, rows) == pytest.approx((0.0, bound))
-    assert clopper_pearson(rows, rows) == pytest.approx((1 - bound, 1.0))
-
-
-def test_clopper_pearson_agrees_with_a_published_value() -> None:
-    assert clopper_pearson(81, 263) == pytest.approx((0.2527, 0.3676), abs=1e-4)
 
 
 @pytest.mark.parametrize(

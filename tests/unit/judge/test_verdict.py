@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nomoat.judge.statistics import sign_test
+from nomoat.judge.statistics import RESAMPLES, sign_test
 from nomoat.judge.verdict import Comparison, compare_means, compare_shares
 
 
-def outcomes(fixed: int, broken: int, right: int, wrong: int) -> Comparison:
+def outcomes(fixed: int, broken: int, right: int, wrong: int, resamples: int = RESAMPLES) -> Comparison:
     before = np.repeat([False, True, True, False], [fixed, broken, right, wrong])
     after = np.repeat([True, False, True, False], [fixed, broken, right, wrong])
-    return compare_shares("right answers", before, after)
+    return compare_shares("right answers", before, after, resamples=resamples)
 
 
 def drawn(
@@ -61,7 +61,7 @@ def test_five_rows_can_never_decide() -> None:
 @pytest.mark.parametrize("changed", range(25))
 def test_with_few_changes_the_interval_excludes_zero_exactly_when_the_exact_test_does(changed: int) -> None:
     for broken in range(changed + 1):
-        compared = outcomes(changed - broken, broken, 40, 40)
+        compared = outcomes(changed - broken, broken, 40, 40, resamples=2000)
         excludes = not compared.difference.low <= 0 <= compared.difference.high
         assert excludes == (sign_test(changed - broken, broken) < 0.05)
 
@@ -71,14 +71,14 @@ def test_with_few_changes_the_interval_excludes_zero_exactly_when_the_exact_test
 def test_intervals_of_shares_cover_the_truth_as_often_as_they_say(rows: int, fixed: float, broken: float) -> None:
     rng, trials, covered = np.random.default_rng(rows), 150, 0
     for trial in range(trials):
-        difference = compare_shares("x", *drawn(rng, rows, fixed, broken), seed=trial).difference
+        difference = compare_shares("x", *drawn(rng, rows, fixed, broken), seed=trial, resamples=2000).difference
         covered += difference.low <= fixed - broken <= difference.high
     assert covered / trials >= 0.87  # 0.92 at the worst of these by longer runs, less three standard errors
 
 
 def test_when_nothing_changed_in_truth_a_verdict_is_given_at_most_one_time_in_twenty() -> None:
     rng, trials = np.random.default_rng(9), 200
-    said = [compare_shares("x", *drawn(rng, 60, 0.1, 0.1), seed=t).verdict for t in range(trials)]
+    said = [compare_shares("x", *drawn(rng, 60, 0.1, 0.1), seed=t, resamples=2000).verdict for t in range(trials)]
     assert sum(word != "cannot tell" for word in said) / trials <= 0.07
 
 

@@ -49,7 +49,7 @@ def packed_attention(
             parts.append(out[slot, : lengths[i]])
             order.append(i)
     places = torch.cat([torch.arange(starts[i], starts[i] + lengths[i]) for i in order])
-    return torch.cat(parts)[torch.argsort(places).to(q.device)]
+    return torch.cat(parts).index_select(0, torch.argsort(places).to(q.device))
 
 
 def _groups(lengths: Sequence[int]) -> list[list[int]]:

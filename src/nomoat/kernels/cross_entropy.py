@@ -46,8 +46,14 @@ class Head:
             logits.div_(self.softcap).tanh_().mul_(self.softcap)
         return logits
 
+    def slope(self, logits: Tensor) -> Tensor | None:
+        """The soft cap's derivative at its bent logits; ``None`` without a cap."""
+        return None if self.softcap is None else (logits / self.softcap).square_().neg_().add_(1)
+
 
 class _HeadLoss(Function):
+    """Works on a chunk of logits in place, so that one chunk is all that is ever held."""
+
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, targets: Tensor, head: Head) -> tuple[Tensor, Tensor]:
         wants_grad = ctx.needs_input_grad[0]
@@ -58,9 +64,10 @@ class _HeadLoss(Function):
         for start in range(0, hidden.shape[0], step):
             rows = slice(start, start + step)
             logits = head.logits(hidden[rows].detach())
-            losses[rows], greedy[rows] = _losses(logits, targets[rows])
+            slope = head.slope(logits) if wants_grad else None
+            losses[rows], greedy[rows] = _losses_and_weights(logits, targets[rows])
             if grad is not None:
-                grad[rows] = _hidden_grad(logits, targets[rows], head)
+                grad[rows] = _hidden_grad(logits, slope, targets[rows], head)
         ctx.save_for_backward(*([grad] if grad is not None else []))
         ctx.mark_non_differentiable(greedy)
         return losses, greedy
@@ -71,22 +78,25 @@ class _HeadLoss(Function):
         return grad * grads[0][:, None], None, None
 
 
-def _losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _losses_and_weights(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss of each row and whether its target was likeliest; turns ``logits`` into probabilities, in place."""
+    top, likeliest = logits.max(1, keepdim=True)
+    logits.sub_(top)
     picked = logits.gather(1, targets[:, None])[:, 0]
-    return torch.logsumexp(logits, 1) - picked, logits.argmax(1) == targets
+    total = logits.exp_().sum(1, keepdim=True)
+    logits.div_(total)
+    return total[:, 0].log() - picked, likeliest[:, 0] == targets
 
 
-def _hidden_grad(logits: Tensor, targets: Tensor, head: Head) -> Tensor:
-    """d loss / d hidden for each row; overwrites ``logits``."""
-    slope = (logits / head.softcap).square_().neg_().add_(1) if head.softcap is not None else None
-    torch.softmax(logits, 1, out=logits)
-    logits[torch.arange(targets.shape[0]), targets] -= 1
+def _hidden_grad(weights: Tensor, slope: Tensor | None, targets: Tensor, head: Head) -> Tensor:
+    """d loss / d hidden for each row, from its probabilities (overwritten)."""
+    weights[torch.arange(targets.shape[0]), targets] -= 1
     if slope is not None:
-        logits.mul_(slope)
+        weights.mul_(slope)
     out: Tensor | None = None
     for rows in head.slices:
-        weight = head.expand(rows)
-        out = logits[:, rows] @ weight if out is None else out.addmm_(logits[:, rows], weight)
+        matrix = head.expand(rows)
+        out = weights[:, rows] @ matrix if out is None else out.addmm_(weights[:, rows], matrix)
     assert out is not None  # a head has at least one slice
     return out.mul_(head.scale)
 

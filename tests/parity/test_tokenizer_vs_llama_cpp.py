@@ -71,12 +71,17 @@ def has_mark_or_cased_letter(text: str) -> bool:
     return any(unicodedata.category(c)[0] == "M" or (not c.isascii() and c.lower() != c.upper()) for c in text)
 
 
+def has_wide_blank(text: str) -> bool:
+    return any(c.isspace() and not c.isascii() for c in text)
+
+
 # What llama.cpp gets wrong, kind by kind: it has no \p{Lu}, \p{M} (by design, to spare its regex engine); \s and
 # wide blanks of its std::wregex patterns are all one control character; its \d is ASCII only.
 LLAMA_CPP_DIFFERS: dict[str, Callable[[str], bool]] = {
     "gpt-4o": has_mark_or_cased_letter,
     "tekken": has_mark_or_cased_letter,
-    "deepseek-llm": lambda text: "\u3000" in text,
+    "deepseek-llm": has_wide_blank,
+    "deepseek-coder": has_wide_blank,
     "superbpe": lambda text: any(c.isdigit() and not c.isascii() for c in text),
 }
 

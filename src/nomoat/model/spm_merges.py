@@ -28,7 +28,7 @@ _FORMAT = b"nomoat-spm-merges-1"
 def merges_from_scores(pieces: Sequence[str], scores: npt.NDArray[Any]) -> list[Merge]:
     """The merges of ``pieces``, first to last. Pieces that no text can produce have none.
 
-    Scores that rank a piece above one of its parts (no SentencePiece training does) leave the path open; then
+    Where a piece ranks above the parts it is made of (no SentencePiece training does that), the path is open; then
     every way to split each piece is a merge, which is the same but for ties.
     """
     order = [i for i in np.argsort(-scores, kind="stable").tolist() if len(pieces[i]) > 1]
@@ -36,17 +36,20 @@ def merges_from_scores(pieces: Sequence[str], scores: npt.NDArray[Any]) -> list[
     rank.update((pieces[i], place) for place, i in enumerate(order))
     split: dict[str, Merge] = {}
     for place, i in enumerate(order):
-        piece = pieces[i]
+        piece, late = pieces[i], False
         for cut in range(1, len(piece)):
             left, right = piece[:cut], piece[cut:]
             if left not in rank or right not in rank:
                 continue
             if rank[left] > place or rank[right] > place:
-                return _every_split([pieces[i] for i in order], rank)
+                late = True
+                continue
             made = (len(left) == 1 or left in split) and (len(right) == 1 or right in split)
             if made and _stays_apart(left, right, rank, split):
                 split[piece] = (left, right)
                 break
+        if late and piece not in split:
+            return _every_split([pieces[i] for i in order], rank)
     return list(split.values())
 
 

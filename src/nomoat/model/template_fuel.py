@@ -16,19 +16,22 @@ class Overrun(Exception):
 
 
 class Fuel:
-    """``max_chars``: the longest text; ``deadline``: on ``time.monotonic``."""
+    """``max_chars``: the longest text; ``seconds``: of this thread's processor time.
 
-    def __init__(self, max_chars: int, deadline: float) -> None:
+    Not of the clock on the wall, which goes on while a laptop sleeps.
+    """
+
+    def __init__(self, max_chars: int, seconds: float) -> None:
         self._left = BUDGET
         self._max_chars = max_chars
-        self._deadline = deadline
+        self._deadline = time.thread_time() + seconds
 
     def spend(self, amount: int) -> None:
         """Raise ``Overrun`` when time or budget is used up."""
         self._left -= amount
         if self._left < 0:
             raise Overrun(f"makes more than {BUDGET} characters and values on its way")
-        if time.monotonic() > self._deadline:
+        if time.thread_time() > self._deadline:
             raise Overrun("takes too long")
 
     def weighed(self, value: Any) -> Any:

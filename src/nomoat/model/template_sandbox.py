@@ -30,7 +30,8 @@ from nomoat.model.template_fuel import Fuel, Overrun
 from nomoat.model.template_rewrite import metered
 
 MAX_SOURCE_CHARS = 1 << 18
-MAX_NODES = 20_000
+MAX_BLOCKS = 4096
+MAX_NODES = 10_000
 MAX_RENDERED_CHARS = 1 << 22
 MAX_NUMBER_BITS = 4096
 TIME_LIMIT_S = 5.0
@@ -194,7 +195,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         time_limit_s: float = TIME_LIMIT_S,
     ) -> str:
         """Render. Raises ``TemplateError`` for whatever goes wrong, limits included."""
-        fuel = Fuel(MAX_RENDERED_CHARS, time.monotonic() + time_limit_s)
+        fuel = Fuel(MAX_RENDERED_CHARS, time_limit_s)
         before, self._runs.now = self._runs.now, _Run(fuel, marks)
         try:
             return fuel.join("", _capped(template.generate(variables)))
@@ -213,6 +214,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Raises ``TemplateError`` for a template that is too long or does not parse."""
         if len(source) > MAX_SOURCE_CHARS:
             raise TemplateError(f"the chat template has {len(source)} characters, {MAX_SOURCE_CHARS} are allowed")
+        if source.count("{%") + source.count("{{") > MAX_BLOCKS:
+            raise TemplateError(f"the chat template has more than the {MAX_BLOCKS} blocks that are allowed")
         try:
             return self.from_string(source)
         except Exception as error:  # Jinja's syntax errors, and Python's for code nested too deeply

@@ -144,12 +144,12 @@ class _Talk:
         self._env.say(self._model_name())
 
     def _adapters(self, _: str) -> None:
-        from nomoat.engine.names import base_of_adapter
+        from nomoat.engine.names import bases_of_adapter
 
         worn = {adapter.name for adapter, _ in self._worn}
         names = self._env.store.names("adapters")
         for name in names:
-            base = base_of_adapter(self._env.store.find("adapters", name))
+            base = bases_of_adapter(self._env.store.find("adapters", name))[0]
             self._env.say(f"{'*' if name in worn else ' '} {name}  (on {base})")
         if not names:
             self._env.say("no adapters yet; nomoat tune makes one")

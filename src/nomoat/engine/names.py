@@ -98,7 +98,7 @@ def open_stack(store: Store, spec: str) -> tuple[Base, Worn]:
     own = Part(name.head, 1.0 if name.head_weight is None else name.head_weight)
     if any(worn.adapter == own.adapter for worn in name.adapters):
         raise UsageError(f"{spec!r} names adapter {own.adapter!r} twice", hint=f"add the weights: {own.adapter}:2")
-    base = open_base(store, base_of_adapter(folder))
+    base = _open_base_of(store, folder)
     return base, open_adapters(store, base, (own, *name.adapters))
 
 
@@ -132,24 +132,41 @@ def adapter_folder(store: Store, word: str) -> Path:
     return folder
 
 
-def base_of_adapter(folder: Path) -> str:
-    """The base that an adapter's lineage names; for a foreign adapter, what its configuration says.
+def bases_of_adapter(folder: Path) -> list[str]:
+    """What an adapter says of its base, best first: its lineage's name, the path it was given, its configuration.
 
-    Raises ``NotFound`` when neither names one.
+    Raises ``FormatError`` when nothing names one.
     """
     lineage = read_lineage(folder)
-    for parent in lineage.parents if lineage else ():
-        if read_kind(parent.kind) in ("bases", "models"):
-            return parent.name
+    words: list[object] = []
+    if lineage is not None:
+        words += [parent.name for parent in lineage.parents if read_kind(parent.kind) in ("bases", "models")]
+        words.append(lineage.options.get("base"))
     path = folder / CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        named = config["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"does not say which base it belongs to: {error}", file=path) from error
-    if not isinstance(named, str) or not named:
-        raise NotFound(f"adapter {folder.name!r} does not name its base", hint=f"BASE+{folder.name}")
+    except (OSError, ValueError) as error:
+        raise FormatError(f"cannot be read: {error}", file=path) from error
+    words.append(config.get("base_model_name_or_path") if isinstance(config, dict) else None)
+    named = [word for word in words if isinstance(word, str) and word]
+    if not named:
+        raise FormatError("does not say which base it belongs to", file=path, hint=f"name it: BASE+{folder}")
     return named
+
+
+def _open_base_of(store: Store, folder: Path) -> Base:
+    """Open the first of an adapter's bases that is here; whether it is the right one, its fingerprint tells."""
+    words = bases_of_adapter(folder)
+    for word in words:
+        try:
+            resolve_base(store, word)
+        except (NotFound, UsageError):  # a hub name, or a path that was true elsewhere: ask the next
+            continue
+        return open_base(store, word)
+    raise NotFound(
+        f"adapter {folder.name!r} was trained on {words[0]!r}, which is not here",
+        hint=f"nomoat pull {words[0]}, or name the base yourself: BASE+{folder.name}",
+    )
 
 
 def _head_adapter(store: Store, head: str) -> Path | None:

@@ -105,6 +105,24 @@ def test_a_foreign_adapter_opens_with_the_base_its_configuration_names(store: St
     assert base.name == "tiny" and stack[0][0].name == "foreign"
 
 
+def test_an_adapter_trained_on_a_file_finds_it_again(store: Store, tmp_path: Path) -> None:
+    path = tiny_folder(tmp_path / "file")
+    lineage = Lineage("adapters", "one", parents=(Parent("base", "gone", ""),), options={"base": str(path)})
+    write_lineage(store.path("adapters", "one"), lineage)
+    base, _ = open_stack(store, "one")
+    assert base.path == path
+
+
+def test_an_adapter_whose_base_is_nowhere_names_it_and_what_to_type(store: Store) -> None:
+    folder = store.path("adapters", "one")
+    write_lineage(folder, Lineage("adapters", "one", parents=(Parent("base", "lost", ""),)))
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "org/hub"}))
+    with pytest.raises(NotFound, match="trained on 'lost'") as caught:
+        open_stack(store, "one")
+    assert "BASE+one" in caught.value.hint
+
+
 def test_an_adapter_that_names_no_base_says_so(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "foreign"
     folder.mkdir()

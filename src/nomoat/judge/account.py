@@ -12,9 +12,11 @@ from typing import Any
 
 import nomoat
 from nomoat.core.errors import NotFound
+from nomoat.core.files import sha256_file
 from nomoat.core.machine import memory
 from nomoat.core.records import Eval, Step
 from nomoat.core.store import Lineage, Store, read_lineage
+from nomoat.formats.peft import WEIGHTS
 from nomoat.judge.facts import Command, Cost, Forecast, Ingredient, ReceiptFacts
 from nomoat.kernels import native
 
@@ -45,13 +47,15 @@ def account(
         ingredients=_ingredients(lineage, store),
         kept=results["rows"].get("kept", {}),
         dropped=results["rows"].get("dropped", ()),
-        settings={key: lineage.options[key] for key in _SHOWN_SETTINGS if key in lineage.options},
+        settings={
+            key.replace("_", " "): _shown(lineage.options[key]) for key in _SHOWN_SETTINGS if key in lineage.options
+        },
         forecasts=_forecasts(tuned, predicted),
         gave_up=tuple(predicted.get("gave_up", ())),
         steps=steps,
         evals=evals,
         stages=seconds,
-        cost=Cost(wall_s=sum(seconds.values()), cpu_s=tuned["cpu_seconds"] + judged["cpu_seconds"]),
+        cost=Cost(wall_s=sum(seconds.values()), cpu_s=_cpu_seconds(results)),
         machine=_machine(tuned["threads"]),
         versions={"nomoat": nomoat.__version__}
         | {package: version(package) for package in ("torch", "tokenizers")}
@@ -61,9 +65,18 @@ def account(
     )
 
 
+def _cpu_seconds(results: Mapping[str, Mapping[str, Any]]) -> float:
+    """Processor time of the stages that count it: the others wait for the network or the disk."""
+    return float(sum(result.get("cpu_seconds", 0.0) for result in results.values()))
+
+
 def _ingredients(lineage: Lineage, store: Store) -> list[Ingredient]:
     made_from = [_ingredient(parent.kind, parent.name, parent.sha256, store) for parent in lineage.parents]
-    return [*made_from, Ingredient("adapter", lineage.name, licence=lineage.licence, source="made here")]
+    weights = store.path("adapters", lineage.name) / WEIGHTS
+    own = Ingredient(
+        "adapter", lineage.name, sha256_file(weights), lineage.licence, weights.stat().st_size, "made here"
+    )
+    return [*made_from, own]
 
 
 def _ingredient(kind: str, name: str, sha256: str, store: Store) -> Ingredient:
@@ -73,6 +86,12 @@ def _ingredient(kind: str, name: str, sha256: str, store: Store) -> Ingredient:
         return Ingredient(kind, name, sha256)
     sources = ", ".join(parent.name for parent in known.parents)
     return Ingredient(kind, name, sha256, licence=known.licence, source=sources)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _forecasts(tuned: Mapping[str, Any], predicted: Mapping[str, Any]) -> list[Forecast]:

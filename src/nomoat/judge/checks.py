@@ -55,7 +55,7 @@ SUMMARIES: dict[str, tuple[Needs, str]] = {
     "choice": ("choices", "of the allowed answers, the expected one is the likeliest to the model"),
     "regex": ("answers", "the answer matches --pattern"),
     "python": ("answers", "the user's function says so"),
-    "loss": ("losses", "how likely the model finds the expected answers (no text is generated)"),
+    "loss": ("losses", "how likely the model finds the expected text"),
 }
 
 

@@ -25,15 +25,20 @@ from nomoat.judge.verdict import NATS, Comparison, compare_means, compare_shares
 from nomoat.model.load import Base
 
 RESULT_FILE = "result.json"
+_LOOKED_AT = 3
+_LONGEST_LOOKED_AT = 160
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Side:
-    """What one subject did, an entry per row; ``texts`` and ``correct`` are empty for a check of losses."""
+    """What one subject did, an entry per row.
+
+    For a check of losses ``correct`` is empty, and ``texts`` holds a few answers to look at, ``None`` elsewhere.
+    """
 
     losses: list[RowLoss]
-    texts: list[str]
+    texts: Sequence[str | None]
     correct: list[bool]
 
 
@@ -81,7 +86,7 @@ def before(options: JudgeOptions, base_name: str, store: Store) -> Iterator[Reco
 
     Ends with ``Done``: the check and the seconds, so that the time of the other half is known before the tune.
     """
-    began = time.perf_counter()
+    wall_s, cpu_s = time.perf_counter(), time.process_time()
     base, _ = open_stack(store, base_name)
     rows = held_out(store, options.data, options.limit)
     chosen = choose(options, rows.rows)
@@ -91,7 +96,8 @@ def before(options: JudgeOptions, base_name: str, store: Store) -> Iterator[Reco
     side = yield from _measure(subject, task, chosen, options)
     if options.forgetting:
         yield from guard(subject, subject, seed=options.seed)
-    result = {"check": chosen.as_dict(), "rows": len(task.rows), "seconds": time.perf_counter() - began}
+    seconds = {"seconds": time.perf_counter() - wall_s, "cpu_seconds": time.process_time() - cpu_s}
+    result = {"check": chosen.as_dict(), "rows": len(task.rows), **seconds}
     if side.correct:
         yield Note(f"before: {sum(side.correct)} of {len(side.correct)} held-out answers are right")
     yield Done("before", None, result)
@@ -110,13 +116,23 @@ def _measure(subject: Subject, task: Task, chosen: Chosen, options: JudgeOptions
     by_row = [_together([next(found) for _ in row]) for row in task.encoded]
     expected = [asked.expected for asked in _questions(task)] if chosen.check.needs != "losses" else []
     if chosen.check.needs == "choices":
-        texts = yield from _likeliest(subject, task, chosen.choices)
-        return Side(by_row, texts, [text == wanted.strip() for text, wanted in zip(texts, expected)])
+        picked = yield from _likeliest(subject, task, chosen.choices)
+        return Side(by_row, picked, [text == wanted.strip() for text, wanted in zip(picked, expected)])
     if chosen.check.correct is None:
-        return Side(by_row, [], [])
+        return Side(by_row, (yield from _to_look_at(subject, task)), [])
     texts = yield from answers(subject, task.prompts, max_tokens=task.max_tokens, max_batch=options.max_batch)
     correct = [chosen.check.correct(text, wanted) for text, wanted in zip(texts, expected)]
     return Side(by_row, texts, correct)
+
+
+def _to_look_at(subject: Subject, task: Task) -> Measuring[list[str | None]]:
+    """Answers to the first few questions: a loss alone says little to a reader."""
+    places = [place for place, row in enumerate(task.rows) if question(row) is not None][:_LOOKED_AT]
+    prompts = [task.prompts[place] for place in places]
+    max_tokens = min(task.max_tokens, _LONGEST_LOOKED_AT)
+    written = yield from answers(subject, prompts, max_tokens=max_tokens, max_batch=_LOOKED_AT)
+    texts = dict(zip(places, written))
+    return [texts.get(place) for place in range(len(task.rows))]
 
 
 def _questions(task: Task) -> list[Question]:
@@ -171,8 +187,8 @@ def _outcomes(task: Task, was: Side, now: Side) -> list[dict[str, Any]]:
                 "row": number,
                 "prompt": asked.prompt if asked is not None else str(row.get("text", "")),
                 "expected": asked.expected if asked is not None else "",
-                "before": was.texts[place] if was.texts else None,
-                "after": now.texts[place] if now.texts else None,
+                "before": was.texts[place],
+                "after": now.texts[place],
                 "correct_before": was.correct[place] if was.correct else None,
                 "correct_after": now.correct[place] if now.correct else None,
                 "loss_before": was.losses[place].nll / was.losses[place].tokens,

@@ -132,7 +132,7 @@ class Bar:
     kind: str
 
 
-def bars(rows: Sequence[Bar], *, top: float, show: Label) -> Markup:
+def bars(rows: Sequence[Bar], *, top: float, show: Label, tick_label: Label) -> Markup:
     """Horizontal bars from zero with whiskers; ``top`` is the largest value that must fit on the axis."""
     ticks = nice_ticks(0, top)
 
@@ -145,7 +145,7 @@ def bars(rows: Sequence[Bar], *, top: float, show: Label) -> Markup:
         place = f'x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="0" y2="{bottom}"'
         parts.append(f'<line class="{"grid" if tick else "axis"}" {place}/>')
         label = f'<text class="tick" x="{x(tick):.1f}" y="{bottom + 20}" text-anchor="middle">'
-        parts.append(f"{label}{escape(show(tick))}</text>")
+        parts.append(f"{label}{escape(tick_label(tick))}</text>")
     for number, bar in enumerate(rows):
         parts.append(_bar(bar, (number + 0.5) * _BAR_PITCH, x, show))
     title = "; ".join(f"{bar.label}: {show(bar.value)}" for bar in rows)

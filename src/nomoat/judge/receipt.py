@@ -124,9 +124,10 @@ def _measure(compared: Mapping[str, Any]) -> Measure:
 def _bars(compared: Mapping[str, Any]) -> Markup:
     sides = [(name, compared[name.lower()]) for name in ("Before", "After")]
     rows = [plots.Bar(name, side["value"], side["low"], side["high"], name.lower()) for name, side in sides]
-    is_share = compared["unit"] == SHARE
     top = max(side["high"] for _, side in sides)
-    return plots.bars(rows, top=min(top, 1.0) if is_share else top, show=units.share if is_share else units.nats)
+    if compared["unit"] == SHARE:
+        return plots.bars(rows, top=min(top, 1.0), show=units.share, tick_label=units.share)
+    return plots.bars(rows, top=top, show=units.nats, tick_label="{:g}".format)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,13 +142,20 @@ class Group:
 
 def _groups(judged: Mapping[str, Any]) -> list[Group]:
     if judged["counts"] is None:
-        return []
+        return _unjudged(judged)
     kept: list[Group] = []
     for key, title, meaning in _GROUPS:
         outcomes = [outcome for outcome in judged["outcomes"] if _fate(outcome) == key]
         if outcomes and (key != "both_right" or not kept):
             kept.append(Group(title, meaning, len(outcomes), outcomes[:EXAMPLES_EACH]))
     return kept
+
+
+def _unjudged(judged: Mapping[str, Any]) -> list[Group]:
+    """The few answers that were written to be looked at, where the check compares losses."""
+    written = [outcome for outcome in judged["outcomes"] if outcome["after"] is not None]
+    meaning = "written to be looked at; the verdict rests on the loss of the expected answers"
+    return [Group("Answers", meaning, len(written), written)] if written else []
 
 
 def _fate(outcome: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def _answers(compared: Result, counts: Result) -> str:
 
 def _loss(compared: Result) -> str:
     before, after = compared["before"]["value"], compared["after"]["value"]
-    moved = "fell" if after < before else "rose"
+    moved = "fell" if after < before else "rose" if after > before else "went"
     return (
         f"the held-out loss {moved} from {units.nats(before)} to {units.nats(after)} nats per token "
         f"(perplexity {units.perplexity(math.exp(before))} to {units.perplexity(math.exp(after))}) "

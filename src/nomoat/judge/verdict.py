@@ -30,7 +30,7 @@ Verdict = Literal["better", "worse", "cannot tell"]
 MIN_PAIRS = 6
 """With five pairs even five wins in a row have p = 2/32 > 0.05: no two-sided test can decide."""
 
-MIN_ROWS_FOR_A_MEAN = 10
+FEW_ROWS = 10
 """Under ten rows the bootstrap of a mean covers less than it promises (85 to 91 % in our simulations)."""
 
 SMALL_COUNT = 25
@@ -83,7 +83,7 @@ def compare_shares(
         after=wilson(int(after.sum()), n),
         difference=interval,
         verdict=_word(interval, higher_is_better=True, enough=n >= MIN_PAIRS),
-        why=f"{fixed} fixed, {broken} broken of {n} rows; exact sign test {chance(p_value)}" + _too_few(n, MIN_PAIRS),
+        why=f"{fixed} fixed, {broken} broken of {n} rows; exact sign test {chance(p_value)}" + _too_few(n),
         p_value=p_value,
     )
 
@@ -107,20 +107,26 @@ def compare_means(
     method: Method = "percentile",
     seed: int = 0,
 ) -> Comparison:
-    """Compare a number per row (n,), weighted by ``weights`` (tokens, say), before and after."""
-    enough = before.size >= MIN_ROWS_FOR_A_MEAN
+    """Compare a number per row (n,), weighted by ``weights`` (tokens, say), before and after.
+
+    With fewer than ``FEW_ROWS`` rows the exact sign test must agree with the interval.
+    """
     difference = bootstrap(after - before, weights, method=method, seed=seed)
-    improved = int(np.sum((after > before) if higher_is_better else (after < before)))
+    up, down = int(np.sum(after > before)), int(np.sum(after < before))
+    p_value = sign_test(up, down)
+    n = before.size
+    improved = f"{up if higher_is_better else down} of {n} rows improved"
     return Comparison(
         measure=measure,
         unit=unit,
         higher_is_better=higher_is_better,
-        rows=before.size,
+        rows=n,
         before=bootstrap(before, weights, method=method, seed=seed),
         after=bootstrap(after, weights, method=method, seed=seed),
         difference=difference,
-        verdict=_word(difference, higher_is_better=higher_is_better, enough=enough),
-        why=f"{improved} of {before.size} rows improved" + _too_few(before.size, MIN_ROWS_FOR_A_MEAN),
+        verdict=_word(difference, higher_is_better=higher_is_better, enough=n >= FEW_ROWS or p_value < 1 - CONFIDENCE),
+        why=improved + (f"; exact sign test {chance(p_value)}" if n < FEW_ROWS else "") + _too_few(n),
+        p_value=p_value if n < FEW_ROWS else None,
     )
 
 
@@ -133,5 +139,5 @@ def _word(difference: Interval, *, higher_is_better: bool, enough: bool) -> Verd
     return "better" if low > 0 else "worse"
 
 
-def _too_few(rows: int, needed: int) -> str:
-    return "" if rows >= needed else f"; {rows} rows are too few to decide at 95 %, {needed} is the least"
+def _too_few(rows: int) -> str:
+    return "" if rows >= MIN_PAIRS else f"; {rows} rows are too few to decide at 95 %, {MIN_PAIRS} is the least"

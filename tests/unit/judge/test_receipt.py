@@ -171,14 +171,23 @@ def test_only_a_few_examples_of_each_outcome_are_shown_and_long_ones_are_cut() -
     assert "4,300 more characters" in page
 
 
-def test_a_held_out_loss_can_be_the_headline() -> None:
-    result = {**judged(), "headline": "loss", "verdict": "better", "counts": None, "answers": None}
-    said = headline(result)
+def judged_by_loss() -> dict[str, Any]:
+    result = {**judged(), "headline": "loss", "counts": None, "answers": None}
+    unseen = {"before": None, "after": None, "correct_before": None, "correct_after": None}
+    seen = {"correct_before": None, "correct_after": None}
+    outcomes = [outcome | (seen if outcome["row"] < 3 else unseen) for outcome in result["outcomes"]]
+    return {**result, "outcomes": outcomes}
+
+
+def test_a_held_out_loss_can_be_the_headline_with_a_few_answers_to_look_at() -> None:
+    said = headline(judged_by_loss())
     assert said.word == "better"
     assert "held-out loss fell from" in said.sentence
-    page = render(dataclasses.replace(full(), judged=result))
-    assert "Examples, side by side" not in page
+    page = render(dataclasses.replace(full(), judged=judged_by_loss()))
     assert "held-out loss fell from" in page
+    assert page.count("<article>") == 3
+    assert "✓" not in page
+    assert "✗" not in page
 
 
 def test_a_change_of_general_perplexity_is_told_in_per_cent() -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nomoat.judge.statistics import RESAMPLES, sign_test
-from nomoat.judge.verdict import Comparison, compare_means, compare_shares
+from nomoat.judge.verdict import NATS, Comparison, compare_means, compare_shares
 
 
 def outcomes(fixed: int, broken: int, right: int, wrong: int, resamples: int = RESAMPLES) -> Comparison:
@@ -92,11 +92,24 @@ def test_a_lower_loss_is_better_and_a_higher_one_worse() -> None:
     assert down.difference.value == pytest.approx(-up.difference.value)
 
 
-def test_a_mean_of_nine_rows_is_not_judged() -> None:
-    before = np.arange(9.0)
-    compared = compare_means("loss", "nats", before, before - 1 - before / 100, higher_is_better=False)
+def loss_of(rows: int, worse: int) -> Comparison:
+    before = 2 + np.arange(rows) / 100
+    after = before - 1
+    after[:worse] += 1.1
+    return compare_means("loss", NATS, before, after, higher_is_better=False)
+
+
+def test_a_mean_of_few_rows_is_judged_only_if_the_exact_test_agrees() -> None:
+    assert loss_of(9, worse=0).verdict == "better"
+    assert loss_of(9, worse=2).difference.high < 0
+    assert loss_of(9, worse=2).verdict == "cannot tell"
+    assert loss_of(20, worse=6).verdict == "better"
+
+
+def test_a_mean_of_five_rows_is_not_judged() -> None:
+    compared = loss_of(5, worse=0)
     assert compared.verdict == "cannot tell"
-    assert "9 rows are too few" in compared.why
+    assert "5 rows are too few" in compared.why
 
 
 def test_a_comparison_can_be_written_as_json() -> None:

@@ -24,7 +24,7 @@ def llama_cpp_tokens(model: Path, lines: list[str], *, vocab_size: int, specials
         input=json.dumps([lines, specials]),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -49,16 +48,6 @@ def options(place: Path) -> TuneOptions:
     )
 
 
-def flags(place: Path, name: str) -> list[str]:
-    """The same options as flags of ``nomoat tune``."""
-    given = dataclasses.replace(options(place), name=name, data="")
-    default = TuneOptions()
-    pairs = [
-        (key, value) for key, value in dataclasses.asdict(given).items() if value != dataclasses.asdict(default)[key]
-    ]
-    return [str(place / "rows.jsonl"), *(word for key, value in pairs for word in (f"--{key}", str(value)))]
-
-
 def adapter(place: Path, name: str) -> tuple[bytes, bytes]:
     folder = Store(place / "home").find("adapters", name)
     return (folder / "adapter_config.json").read_bytes(), (folder / "adapter_model.safetensors").read_bytes()
@@ -85,19 +74,30 @@ def test_closed_after_any_step_and_resumed_it_is_the_undisturbed_run(place: Path
     assert losses(place, f"{name}-1") == losses(place, "whole-1")
 
 
-@pytest.mark.parametrize("kill_at", [3, 8])
-def test_killed_without_warning_and_resumed_it_is_the_undisturbed_run(place: Path, kill_at: int) -> None:
+KILLED = """
+import json, os, signal, sys, threading
+from nomoat.core.records import Step
+from nomoat.core.store import Store
+from nomoat.train.options import TuneOptions
+from nomoat.train.tune import tune
+
+values, home, kill_at, delay_s = json.loads(sys.argv[1])
+values["target_modules"] = tuple(values["target_modules"])
+for record in tune(TuneOptions(**values), Store(home)):
+    if isinstance(record, Step) and record.step == kill_at:
+        threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
+"""
+
+
+@pytest.mark.parametrize(("kill_at", "delay_s"), [(2, 0.0), (6, 0.004)])
+def test_killed_without_warning_and_resumed_it_is_the_undisturbed_run(
+    place: Path, kill_at: int, delay_s: float
+) -> None:
     name = f"killed-{kill_at}"
-    command = [sys.executable, "-m", "nomoat", "tune", *flags(place, name), "--json"]
-    environment = dict(os.environ, NOMOAT_HOME=str(place / "home"))
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            record = json.loads(line)
-            if record["record"] == "step" and record["step"] == kill_at:
-                process.kill()
-                break
-    assert process.returncode == -signal.SIGKILL
+    values = dataclasses.asdict(dataclasses.replace(options(place), name=name))
+    argument = json.dumps([values, str(place / "home"), kill_at, delay_s])
+    done = subprocess.run([sys.executable, "-c", KILLED, argument], check=False)
+    assert done.returncode == -signal.SIGKILL
     store = Store(place / "home")
     assert name not in store.names("adapters")
     list(resume(f"{name}-1", store))

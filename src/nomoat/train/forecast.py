@@ -64,7 +64,7 @@ def _left_s(job: Job, began: datetime) -> float | None:
 
 def _wish(job: Job, store: Store, began: datetime, available_bytes: int) -> Wish:
     options, batches = job.options, job.batches(job.options.pack_tokens)
-    by = f"to finish by {options.finish_by}" if options.finish_by else f"to take {options.minutes or 0:g} min"
+    by = f"to finish by {options.finish_by}" if options.finish_by else f"to take {options.minutes or 0:.3g} min"
     return Wish(
         steps=job.steps,
         steps_per_epoch=batches.steps_per_epoch,

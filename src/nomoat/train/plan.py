@@ -16,6 +16,7 @@ from nomoat.core.errors import ResourceError
 from nomoat.train.checkpoint import KEPT
 from nomoat.train.cost import CostModel, Weights, Work, fit, peak_at
 from nomoat.train.probe import Probe
+from nomoat.train.words import duration, size
 
 _Z80 = 1.2816  # of a normal distribution: 80 % lies within
 _DRIFT = 0.10
@@ -169,17 +170,17 @@ def _fit_memory(wish: Wish, probe: Probe, outline: Callable[[int], Outline]) -> 
     fitting = next((o for o in _smaller(asked, outline) if _peak(wish, probe, o) <= limit), None)
     if fitting is None:
         raise ResourceError(
-            f"this tune needs about {_gb(need)} of memory; {_gb(limit)} {_whose(wish)}",
+            f"this tune needs about {size(need)} of memory; {size(limit)} {_whose(wish)}",
             hint=f"not even pieces of one row ({asked.longest_row} tokens) fit: give a shorter --max-seq-len, "
             f"a smaller --rank or a smaller base, or close other programs",
         )
     if wish.memory_bytes is None:
         raise ResourceError(
-            f"this tune needs about {_gb(need)} of memory; {_gb(limit)} are free",
-            hint=f"--pack-tokens {fitting.pack_tokens} learns the same with {_gb(_peak(wish, probe, fitting))}",
+            f"this tune needs about {size(need)} of memory; {size(limit)} are free",
+            hint=f"--pack-tokens {fitting.pack_tokens} learns the same with {size(_peak(wish, probe, fitting))}",
         )
     words = f"packs {fitting.pack_tokens} tokens at a time instead of {asked.pack_tokens}"
-    return fitting, [f"{words} to stay under {_gb(limit)}: the same learning, a little slower"]
+    return fitting, [f"{words} to stay under {size(limit)}: the same learning, a little slower"]
 
 
 def _whose(wish: Wish) -> str:
@@ -189,11 +190,11 @@ def _whose(wish: Wish) -> str:
 
 def _smaller(asked: Outline, outline: Callable[[int], Outline]) -> Sequence[Outline]:
     """Outlines with ever smaller pieces, down to pieces of the longest row."""
-    sizes, size = [], min(asked.pack_tokens, asked.largest_tokens)
-    while size * 3 // 4 > max(asked.longest_row, _SMALLEST_PACK):
-        size = size * 3 // 4
-        sizes.append(size)
-    return [outline(size) for size in (*sizes, asked.longest_row)]
+    settings, tokens = [], min(asked.pack_tokens, asked.largest_tokens)
+    while tokens * 3 // 4 > max(asked.longest_row, _SMALLEST_PACK):
+        tokens = tokens * 3 // 4
+        settings.append(tokens)
+    return [outline(tokens) for tokens in (*settings, asked.longest_row)]
 
 
 # -- time
@@ -215,8 +216,8 @@ def _fit_time(wish: Wish, probe: Probe, model: CostModel, outline: Outline) -> i
     if low < least:
         need_s = _seconds(wish, probe, model, outline, least) * spread
         raise ResourceError(
-            f"{wish.budget_words}: {wish.budget_s / 60:.1f} minutes are left, and even {least} steps need "
-            f"{need_s / 60:.1f}",
+            f"{wish.budget_words}: {duration(wish.budget_s)} are left, and even {least} steps need "
+            f"up to {duration(need_s)}",
             hint=f"give --minutes {math.ceil(need_s / 60) + 1} or more, a smaller --batch-size, or a smaller base",
         )
     return low
@@ -236,10 +237,6 @@ def _given_up_for_time(wish: Wish, steps: int) -> list[str]:
 def _check_disk(wish: Wish, plan: Plan) -> None:
     if plan.disk_bytes > wish.disk_free_bytes:
         raise ResourceError(
-            f"this tune needs {_gb(plan.disk_bytes)} of disk for checkpoints; {_gb(wish.disk_free_bytes)} are free",
+            f"this tune needs {size(plan.disk_bytes)} of disk for checkpoints; {size(wish.disk_free_bytes)} are free",
             hint="free some space, point NOMOAT_HOME at another disk, or give a smaller --rank",
         )
-
-
-def _gb(n_bytes: float) -> str:
-    return f"{n_bytes / 1e9:.2f} GB"

@@ -1,27 +1,26 @@
-"""Our schedules against those of transformers."""
+"""Learning rates over a run."""
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
-import torch
 
 from nomoat.core.errors import UsageError
 from nomoat.train.schedule import SCHEDULES, factor, warmup_steps
 
-_THEIR_NAME = {"constant": "constant_with_warmup"}
-
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize(("total", "warmup"), [(100, 0), (100, 7), (10, 10), (1, 0), (3, 1)])
-def test_every_step_has_the_rate_that_transformers_gives(schedule: str, total: int, warmup: int) -> None:
-    transformers = pytest.importorskip("transformers")
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    name = _THEIR_NAME.get(schedule, schedule)
-    reference = transformers.get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total)
-    for step in range(total):
-        assert factor(schedule, step, total, warmup) == pytest.approx(reference.get_last_lr()[0], abs=1e-12)
-        optimizer.step()
-        reference.step()
+def test_it_rises_in_a_line_to_one_and_never_goes_below_zero(schedule: str) -> None:
+    factors = [factor(schedule, step, 100, 10) for step in range(101)]
+    assert factors[:11] == [step / 10 for step in range(11)]
+    assert all(0 <= later <= earlier for earlier, later in itertools.pairwise(factors[10:]))
+
+
+def test_halfway_after_the_warm_up_cosine_and_line_are_at_half() -> None:
+    assert factor("cosine", 55, 100, 10) == pytest.approx(0.5) == factor("linear", 55, 100, 10)
+    assert factor("constant", 55, 100, 10) == 1.0
+    assert factor("cosine", 100, 100, 10) == pytest.approx(0) == factor("linear", 100, 100, 10)
 
 
 def test_a_part_of_a_warm_up_step_counts_as_one() -> None:

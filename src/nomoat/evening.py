@@ -37,7 +37,7 @@ class EveningOptions:
     name: str = option("", "name of the adapter [made from the rows' name]")
     minutes: float | None = option(None, "be done in this time")
     finish_by: str | None = option(None, "be done at this time of day", metavar="HH:MM")
-    epochs: float = option(2.0, "passes over the rows, time permitting")
+    epochs: float = option(1.0, "passes over the rows, time permitting")
     rank: int = option(16, "rank of the adapter")
     lr: float = option(5e-4, "peak learning rate")
     memory: str | None = option(None, "keep the process under this much memory", metavar="4G")

@@ -71,14 +71,17 @@ def test_the_table_the_verdict_and_the_failures_are_printed(env: Environment) ->
 
 
 def test_an_adapter_alone_is_judged_on_what_it_was_trained_on(env: Environment) -> None:
-    assert main(["judge", "scribe", "--no-forgetting", "--check", "loss", "--failures", "0"], env) == 0
+    assert (
+        main(["judge", "scribe", "--no-forgetting", "--check", "loss", "--max-tokens", "4", "--failures", "0"], env)
+        == 0
+    )
     assert "held-out loss" in out(env)
     assert "general" not in out(env)
     assert "row 1" not in out(env)
 
 
 def test_rows_that_became_less_likely_are_the_failures_of_a_loss(env: Environment) -> None:
-    assert main(["judge", "scribe", "--no-forgetting", "--check", "loss"], env) == 0
+    assert main(["judge", "scribe", "--no-forgetting", "--check", "loss", "--max-tokens", "4"], env) == 0
     text = out(env)
     if "less likely than before" in text:
         assert "before," in text

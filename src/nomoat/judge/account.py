@@ -47,9 +47,7 @@ def account(
         ingredients=_ingredients(lineage, store),
         kept=results["rows"].get("kept", {}),
         dropped=results["rows"].get("dropped", ()),
-        settings={
-            key.replace("_", " "): _shown(lineage.options[key]) for key in _SHOWN_SETTINGS if key in lineage.options
-        },
+        settings=_settings(lineage.options),
         forecasts=_forecasts(tuned, predicted),
         gave_up=tuple(predicted.get("gave_up", ())),
         steps=steps,
@@ -86,6 +84,11 @@ def _ingredient(kind: str, name: str, sha256: str, store: Store) -> Ingredient:
         return Ingredient(kind, name, sha256)
     sources = ", ".join(parent.name for parent in known.parents)
     return Ingredient(kind, name, sha256, licence=known.licence, source=sources)
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, str]:
+    chosen = {key: options[key] for key in _SHOWN_SETTINGS if options.get(key) is not None}
+    return {key.replace("_", " "): _shown(value) for key, value in chosen.items()}
 
 
 def _shown(value: Any) -> str:

@@ -39,13 +39,13 @@ def thinned(points: Points, most: int = MOST_POINTS) -> Points:
 
 
 def smoothed(points: Points) -> Points:
-    """Centred running mean of the heights, a twelfth of the run wide."""
+    """Centred running mean of the heights, a twelfth of the run wide, cut off at the ends."""
     reach = max(1, len(points) // 24)
     totals = [0.0, *itertools.accumulate(y for _, y in points)]
     trend = []
     for index, (x, _) in enumerate(points):
-        near = min(reach, index, len(points) - 1 - index)
-        trend.append((x, (totals[index + near + 1] - totals[index - near]) / (2 * near + 1)))
+        start, end = max(0, index - reach), min(len(points), index + reach + 1)
+        trend.append((x, (totals[end] - totals[start]) / (end - start)))
     return trend
 
 

@@ -21,7 +21,7 @@ TUNED = {
     "peak_bytes": 900_000_000,
     "predicted": {"seconds": 55.0, "low_s": 50.0, "high_s": 66.0, "peak_bytes": 950_000_000, "gave_up": ["an epoch"]},
 }
-OPTIONS = {"epochs": 2.0, "rank": 16, "lr": 5e-4, "seed": 0, "target_modules": ["all-linear"]}
+OPTIONS = {"epochs": 2.0, "rank": 16, "lr": 5e-4, "seed": 0, "target_modules": ["all-linear"], "alpha": None}
 
 
 @pytest.fixture
@@ -78,6 +78,7 @@ def test_settings_are_words_and_the_page_can_be_written(store: Store) -> None:
     found = facts(store)
     assert found.settings["target modules"] == "all-linear"
     assert found.settings["lr"] == "0.0005"
+    assert "alpha" not in found.settings
     page = render(ReceiptFacts(**{field: getattr(found, field) for field in ("name", "created", "settings", "kept")}))
     assert "all-linear" in page
 

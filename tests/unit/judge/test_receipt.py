@@ -159,6 +159,12 @@ def test_a_receipt_of_almost_nothing_leaves_its_sections_out() -> None:
     assert "bare" in page
 
 
+def test_only_a_test_split_is_said_to_be_unseen_by_training() -> None:
+    assert "which training never saw" in render(full())
+    of_a_file = {**judged(), "split": "all"}
+    assert "which training never saw" not in render(dataclasses.replace(full(), judged=of_a_file))
+
+
 def test_a_forecast_that_missed_its_interval_is_marked() -> None:
     missed = Forecast("training time", "s", 100, 300, 90, 120)
     assert missed.held is False

@@ -85,6 +85,7 @@ def atomic_write(target: Path, content: bytes | str) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            Path(name).chmod(0o644)  # a temporary file is its owner's alone
             Path(name).replace(target)
         finally:
             Path(name).unlink(missing_ok=True)

@@ -10,9 +10,7 @@ from nomoat.core.options import OptionSpec, describe, parse_values
 T = TypeVar("T")
 
 
-def add_flags(
-    parser: argparse.ArgumentParser, options_class: type, *, group: str, skip: tuple[str, ...] = ()
-) -> None:
+def add_flags(parser: argparse.ArgumentParser, options_class: type, *, group: str, skip: tuple[str, ...] = ()) -> None:
     """Add one flag per option of the class; booleans get ``--no-x`` too."""
     flags = parser.add_argument_group(group)
     for spec in describe(options_class):
@@ -24,9 +22,7 @@ def _add_flag(flags: argparse._ArgumentGroup, spec: OptionSpec) -> None:
     shown = "" if spec.default in (None, "", (), False) else f" [{_shown(spec.default)}]"
     help_text = (spec.help + shown).replace("%", "%%")
     if spec.type is bool:
-        flags.add_argument(
-            spec.flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text
-        )
+        flags.add_argument(spec.flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text)
         return
     metavar = spec.metavar or ("|".join(spec.choices) if spec.choices else spec.type.__name__.upper())
     flags.add_argument(spec.flag, default=argparse.SUPPRESS, metavar=metavar, help=help_text)

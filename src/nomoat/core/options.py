@@ -91,9 +91,7 @@ def _convert(spec: OptionSpec, value: Any, where: str) -> Any:
     except (ValueError, TypeError) as error:
         raise UsageError(f"{where}: {spec.flag} cannot be {value!r}: {error}") from error
     if spec.choices and converted not in spec.choices:
-        raise UsageError(
-            f"{where}: {spec.flag} cannot be {value!r}", hint="one of: " + ", ".join(spec.choices)
-        )
+        raise UsageError(f"{where}: {spec.flag} cannot be {value!r}", hint="one of: " + ", ".join(spec.choices))
     return converted
 
 

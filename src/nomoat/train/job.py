@@ -17,8 +17,9 @@ from nomoat.core.store import Store
 from nomoat.data.encode import EncodedSet, EncodeOptions, encode_rows
 from nomoat.data.load import load_rows
 from nomoat.data.pack import Packed, count_steps
+from nomoat.engine.names import open_base
 from nomoat.model.adapters import Adapter, AdapterConfig
-from nomoat.model.load import Base, load_base
+from nomoat.model.load import Base
 from nomoat.model.template import Encoded
 from nomoat.train.dataset import find_or_add
 from nomoat.train.options import TuneOptions
@@ -88,8 +89,7 @@ def prepare(options: TuneOptions, store: Store) -> Generator[Record, None, Job]:
     path = resolve_base(store, options.base)
     folder = yield from find_or_add(store, options.data)
     yield Progress("opening the base", 0, None)
-    name = options.base if options.base in store.names("bases") else ""
-    base = load_base(path, name=name)
+    base = open_base(store, options.base)
     rows, held_out = yield from _encode(options, folder, base)
     config = adapter_config(options)
     adapter = base.new_adapter(config, seed=options.seed, name=options.name)

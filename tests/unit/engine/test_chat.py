@@ -6,7 +6,6 @@ import contextlib
 
 import pytest
 import torch
-from nomoat.model.template import prompt_ids
 
 from nomoat.core.errors import UsageError
 from nomoat.engine.chat import Session
@@ -15,6 +14,7 @@ from nomoat.engine.sampling import Sampling
 from nomoat.model.adapters import AdapterConfig
 from nomoat.model.delta import Stack
 from nomoat.model.load import Base
+from nomoat.model.template import prompt_ids
 from tiny import tiny_base
 
 SHORT = Sampling(max_tokens=12)

@@ -59,12 +59,11 @@ FAMILIES: dict[str, Family] = {
 
 # Names under which checkpoints announce a family, where it is not the family's own name.
 HF_MODEL_TYPES = {"gemma3_text": "gemma3"}
-GGUF_ARCHITECTURES: dict[str, str] = {}
 
 
 def family_named(name: str, *, source: str) -> str:
     """The family that a checkpoint calls ``name``. Raises ``UnsupportedType`` with near matches."""
-    family = HF_MODEL_TYPES.get(name, GGUF_ARCHITECTURES.get(name, name))
+    family = HF_MODEL_TYPES.get(name, name)
     if family in FAMILIES:
         return family
     near = difflib.get_close_matches(name, FAMILIES, n=1)

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from nomoat.core.errors import BadHeader, NotFound, ShapeMismatch
+from nomoat.core.errors import NotFound, ShapeMismatch
 from nomoat.core.store import Store
 from nomoat.formats.gguf import GgufFile
 from nomoat.formats.hf import is_hf_folder, read_config
@@ -163,12 +163,3 @@ def _folder_licence(path: Path) -> str:
         return ""
     lines = [line for line in head.split("---")[1].splitlines() if line.startswith("license:")]
     return lines[0].partition(":")[2].strip() if lines else ""
-
-
-def check_header(path: Path) -> None:
-    """Raise unless the file at ``path`` is a GGUF model of a family that we run; reads the header only."""
-    file = GgufFile.open(path)
-    if file.metadata.get("general.type", "model") != "model":
-        raise BadHeader(f"a GGUF file of type {file.metadata['general.type']!r}, not a model", file=path)
-    if "token_embd.weight" not in file.tensors:
-        raise ShapeMismatch("tensor 'token_embd.weight' is missing", file=path)

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nomoat.cli.environment import Environment
-from nomoat.cli.render import size
 from nomoat.cli.tables import print_table
+from nomoat.core.amounts import size
 
 _OPTIONAL = {
     "pypdf": ("documents", "reading .pdf"),

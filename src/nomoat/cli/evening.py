@@ -7,7 +7,8 @@ import argparse
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.judge import print_result
-from nomoat.cli.render import duration, render, size
+from nomoat.cli.render import render
+from nomoat.core.amounts import duration, size
 from nomoat.core.errors import UsageError
 from nomoat.core.records import Done
 from nomoat.evening import EveningOptions

@@ -6,8 +6,8 @@ import argparse
 import json
 
 from nomoat.cli.environment import Environment
-from nomoat.cli.render import size
 from nomoat.cli.tables import print_table
+from nomoat.core.amounts import size
 from nomoat.core.artefacts import Ancestor, Artefact, all_artefacts, descent, locate, read_kind, size_bytes
 from nomoat.core.errors import UsageError
 from nomoat.core.store import KINDS, Kind

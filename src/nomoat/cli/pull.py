@@ -7,8 +7,9 @@ import shlex
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render, size
+from nomoat.cli.render import render
 from nomoat.cli.tables import print_table
+from nomoat.core.amounts import size
 from nomoat.core.errors import Interrupted
 from nomoat.hub.sources import PullOptions
 

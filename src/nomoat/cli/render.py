@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nomoat.cli.environment import Environment
+from nomoat.core.amounts import duration, size
 from nomoat.core.records import Done, Eval, Note, Progress, Record, Sample, Saved, Step, as_json
 
 
@@ -115,22 +116,3 @@ def _so_far(record: Progress) -> str:
         return size(record.done) + (f" of {size(record.total)}" if record.total is not None else "")
     whole = f" of {record.total:,.0f}" if record.total is not None else ""
     return f"{record.done:,.0f}{whole} {record.unit}".rstrip()
-
-
-def size(n_bytes: float) -> str:
-    """``93.8 MB``: decimal units, as shops and download pages use them."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000 or unit == "GB":
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    raise AssertionError("unreachable")
-
-
-def duration(seconds: float) -> str:
-    """``4 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

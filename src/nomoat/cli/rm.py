@@ -6,7 +6,7 @@ import argparse
 import json
 
 from nomoat.cli.environment import Environment
-from nomoat.cli.render import size
+from nomoat.core.amounts import size
 from nomoat.core.artefacts import Artefact, descendants, locate, size_bytes
 from nomoat.core.errors import UsageError
 

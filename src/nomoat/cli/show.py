@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nomoat.cli.environment import Environment
-from nomoat.cli.render import size
 from nomoat.cli.tables import print_facts
+from nomoat.core.amounts import size
 from nomoat.core.artefacts import SINGULAR, Artefact, descendants, locate, size_bytes
 from nomoat.core.bases import is_model, looks_like_path, stored_model
 from nomoat.core.errors import NotFound

@@ -7,7 +7,8 @@ from typing import Any
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import duration, render, size
+from nomoat.cli.render import render
+from nomoat.core.amounts import duration, size
 from nomoat.core.errors import UsageError
 from nomoat.core.options import describe
 from nomoat.core.records import Done

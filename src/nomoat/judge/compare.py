@@ -16,7 +16,7 @@ from nomoat.core.files import write_json
 from nomoat.core.records import Done, Note, Record, Sample, Saved
 from nomoat.core.store import Lineage, Parent, Store, write_lineage
 from nomoat.engine.names import Worn, open_stack
-from nomoat.judge.forgetting import guard
+from nomoat.judge.forgetting import general, guard
 from nomoat.judge.measure import Measuring, RowLoss, Subject, answers, losses
 from nomoat.judge.options import JudgeOptions
 from nomoat.judge.questions import Question, question
@@ -95,7 +95,7 @@ def before(options: JudgeOptions, base_name: str, store: Store) -> Iterator[Reco
     subject = Subject(base, (), "before", store)
     side = yield from _measure(subject, task, chosen, options)
     if options.forgetting:
-        yield from guard(subject, subject, seed=options.seed)
+        yield from general(subject)
     seconds = {"seconds": time.perf_counter() - wall_s, "cpu_seconds": time.process_time() - cpu_s}
     result = {"check": chosen.as_dict(), "rows": len(task.rows), **seconds}
     if side.correct:

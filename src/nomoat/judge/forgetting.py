@@ -57,22 +57,27 @@ def _lines(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class General:
+    """What a subject does in general: a loss per passage, and whether each question was answered right."""
+
+    passages: list[RowLoss]
+    right: list[bool]
+
+
+def general(subject: Subject) -> Measuring[General]:
+    """Measure one subject; of a bare base it is kept for the next time."""
+    passages = [_passage(text, subject.base) for text in general_text()]
+    read = yield from losses(subject, [row for row in passages if len(row.ids) > 1], "general text")
+    return General(read, (yield from _right_choices(subject)))
+
+
 def guard(before: Subject, after: Subject, *, seed: int = 0) -> Measuring[dict[str, Any]]:
     """Measure both subjects; the result holds ``verdict`` (the worse of the parts), ``allowed`` and ``parts``."""
-    passages = [_passage(text, before.base) for text in general_text()]
-    passages = [row for row in passages if len(row.ids) > 1]
-    stage = "general text"
-    read_before = yield from losses(before, passages, stage)
-    read_after = yield from losses(after, passages, stage)
-    right_before = yield from _right_choices(before)
-    right_after = yield from _right_choices(after)
-    questions = compare_shares(
-        "general questions answered right", np.array(right_before), np.array(right_after), seed=seed
-    )
-    parts = [
-        _part(_compare_text(read_before, read_after, seed), TEXT_MARGIN),
-        _part(questions, QUESTION_MARGIN),
-    ]
+    was = yield from general(before)
+    now = yield from general(after)
+    questions = compare_shares("general questions answered right", np.array(was.right), np.array(now.right), seed=seed)
+    parts = [_part(_compare_text(was.passages, now.passages, seed), TEXT_MARGIN), _part(questions, QUESTION_MARGIN)]
     words = [part["verdict"] for part in parts]
     verdict = next(word for word in ("forgot", "cannot tell", "kept") if word in words)
     return {"verdict": verdict, "allowed": ALLOWED, "parts": parts}

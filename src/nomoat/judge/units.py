@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nomoat.core import amounts
+
 _GAP = "\u202f"
 _SPACE = "\u00a0"
 _MINUS = "\u2212"
@@ -56,25 +58,13 @@ def count(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``0.4 s``, ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    if seconds < 9.95:
-        return f"{_trimmed(seconds, 1)}{_GAP}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}{_GAP}s"
-    if whole < 3600:
-        return f"{whole // 60}{_GAP}min{_SPACE}{whole % 60:02d}{_GAP}s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60}{_GAP}h{_SPACE}{minutes % 60:02d}{_GAP}min"
+    """As ``core.amounts`` says it, never broken over two lines."""
+    return amounts.duration(seconds).replace(" ", _GAP)
 
 
 def size(n_bytes: float) -> str:
-    """Decimal units, as shops and download pages use them: ``93.8 MB``."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if n_bytes < 999.5 or unit == "TB":
-            break
-        n_bytes /= 1000
-    return f"{n_bytes:.0f}{_GAP}{unit}" if unit == "B" or n_bytes >= 100 else f"{n_bytes:.1f}{_GAP}{unit}"
+    """As ``core.amounts`` says it, never broken over two lines."""
+    return amounts.size(n_bytes).replace(" ", _GAP)
 
 
 def energy(watt_hours: float) -> str:

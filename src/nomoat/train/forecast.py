@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from datetime import datetime
 
+from nomoat.core.amounts import duration, size
 from nomoat.core.machine import disk_free_bytes, memory
 from nomoat.core.records import Note, Record
 from nomoat.core.store import Store
@@ -15,7 +16,6 @@ from nomoat.train.peak import resident_bytes
 from nomoat.train.plan import Plan, Wish, make_plan
 from nomoat.train.probe import Probe, probe
 from nomoat.train.sft import outline, probe_samples
-from nomoat.train.words import duration, size
 
 _BUSY = 0.1  # other programs' share of the machine that is worth a warning
 

@@ -12,11 +12,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from nomoat.core.amounts import duration, size
 from nomoat.core.errors import ResourceError
 from nomoat.train.checkpoint import KEPT
 from nomoat.train.cost import CostModel, Weights, Work, fit, peak_at
 from nomoat.train.probe import Probe
-from nomoat.train.words import duration, size
 
 _Z80 = 1.2816  # of a normal distribution: 80 % lies within
 _DRIFT = 0.10

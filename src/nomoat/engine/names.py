@@ -18,6 +18,7 @@ from nomoat.core.errors import FormatError, NotFound, UsageError
 from nomoat.core.store import Store, read_lineage
 from nomoat.model.adapters import Adapter
 from nomoat.model.load import Base, load_base
+from nomoat.model.template import ChatTemplate, template_from_folder
 
 CONFIG_FILE = "adapter_config.json"
 CACHE_FOLDER = "cache"  # what is slow to work out from a base, such as merges of a tokenizer; safe to delete
@@ -94,12 +95,11 @@ def open_stack(store: Store, spec: str) -> tuple[Base, Worn]:
         base = open_base(store, name.head)
         if name.head_weight is not None:
             raise UsageError(f"{name.head!r} is a base and takes no weight", hint=_FORM)
-        return base, open_adapters(store, base, name.adapters)
+        return _open(store, base, name.adapters)
     own = Part(name.head, 1.0 if name.head_weight is None else name.head_weight)
     if any(worn.adapter == own.adapter for worn in name.adapters):
         raise UsageError(f"{spec!r} names adapter {own.adapter!r} twice", hint=f"add the weights: {own.adapter}:2")
-    base = _open_base_of(store, folder)
-    return base, open_adapters(store, base, (own, *name.adapters))
+    return _open(store, _open_base_of(store, folder), (own, *name.adapters))
 
 
 def open_base(store: Store, word: str) -> Base:
@@ -107,6 +107,29 @@ def open_base(store: Store, word: str) -> Base:
     path = resolve_base(store, word)
     own = path.name if path.is_dir() else path.stem
     return load_base(path, name=own if looks_like_path(word) else word, cache=store.home / CACHE_FOLDER)
+
+
+def _open(store: Store, base: Base, adapters: tuple[Part, ...]) -> tuple[Base, Worn]:
+    worn = open_adapters(store, base, adapters)
+    if base.template.kind == "default":
+        base = _with_their_template(store, base, adapters)
+    return base, worn
+
+
+def _with_their_template(store: Store, base: Base, adapters: tuple[Part, ...]) -> Base:
+    """A base without a chat template speaks the one that its adapters were trained with."""
+    found: dict[str, str] = {}
+    for worn in adapters:
+        template = template_from_folder(adapter_folder(store, worn.adapter), base.tokenizer)
+        if template.kind == "base":
+            found.setdefault(template.source, worn.adapter)
+    if len(found) > 1:
+        names = " and ".join(repr(name) for name in found.values())
+        raise UsageError(f"{names} were trained with different chat templates", hint="stack adapters of one template")
+    for source in found:
+        template = ChatTemplate(source, kind="adapter", variables=base.template.variables)
+        return dataclasses.replace(base, template=template)
+    return base
 
 
 def _is_path(spec: str) -> bool:

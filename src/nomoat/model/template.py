@@ -29,6 +29,7 @@ from nomoat.model.tokenizer_hf import read_settings
 
 _TAGGED = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 _VARIABLES = ("bos", "eos", "pad", "unk")
+_MOST_BYTES = 1 << 20  # the longest template in use is a few dozen kB
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,10 @@ class Encoded:
 
 
 class ChatTemplate:
-    """``kind``: "base" for the model's own, "default" for ours. ``variables``: ``bos_token`` and the like.
+    """``kind``: "base" for the model's own, "default" for ours, "adapter" for one that an adapter brought.
 
-    ``tool_source``: the template for conversations with tools, where a model has a separate one. Compiled when first
-    used, so that a base with a broken template still opens.
+    ``variables``: ``bos_token`` and the like. ``tool_source``: the template for conversations with tools, where a model
+    has a separate one. Compiled when first used, so that a base with a broken template still opens.
     """
 
     def __init__(
@@ -191,6 +192,8 @@ def template_from_folder(folder: Path, tokenizer: Tokenizer) -> ChatTemplate:
     sources = _named_sources(read_settings(folder / "tokenizer_config.json").get("chat_template"))
     path = folder / "chat_template.jinja"
     if path.is_file():
+        if path.stat().st_size > _MOST_BYTES:
+            raise TemplateError(f"{path}: {path.stat().st_size:,} bytes are no chat template", hint="remove the file")
         try:
             sources["default"] = path.read_text("utf-8")
         except UnicodeDecodeError as error:

@@ -20,7 +20,7 @@ def write_artefact(store: Store, lineage: Lineage, adapter: Adapter, base: Base,
     """Write ``adapters/<name>``, whole or not at all."""
     with store.writing("adapters", lineage.name, replace=replace) as folder:
         save_adapter(adapter, folder)
-        if base.template.kind == "default":  # a base without a template of its own: ours must travel along
+        if base.template.kind != "base":  # the base has none of its own: what was learned with must travel along
             atomic_write(folder / TEMPLATE_FILE, base.template.source)
         atomic_write(folder / CARD_FILE, card(lineage, adapter, base))
         write_lineage(folder, lineage)

@@ -154,3 +154,30 @@ def test_a_stack_on_the_wrong_base_is_refused_with_both_names(store: Store) -> N
     tiny_folder(store.path("bases", "other"), seed=9)
     with pytest.raises(AdapterMismatch, match=r"tiny.*other"):
         open_stack(store, "other+one")
+
+
+def _without_template(folder: Path) -> None:
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["chat_template"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def test_a_base_without_a_template_speaks_its_adapters(store: Store) -> None:
+    _without_template(store.path("bases", "tiny"))
+    (store.path("adapters", "one") / "chat_template.jinja").write_text("{{ messages[0]['content'] }}!")
+    base, _ = open_stack(store, "tiny+one")
+    assert base.template.render([{"role": "user", "content": "hi"}]) == "hi!"
+    assert open_stack(store, "tiny+two")[0].template.kind == "default"
+
+
+def test_a_base_keeps_its_own_template_whatever_an_adapter_brings(store: Store) -> None:
+    (store.path("adapters", "one") / "chat_template.jinja").write_text("{{ messages[0]['content'] }}!")
+    assert open_stack(store, "tiny+one")[0].template.kind == "base"
+
+
+def test_adapters_that_speak_different_templates_do_not_stack(store: Store) -> None:
+    _without_template(store.path("bases", "tiny"))
+    for name in ("one", "two"):
+        (store.path("adapters", name) / "chat_template.jinja").write_text(name)
+    with pytest.raises(UsageError, match="'one' and 'two' were trained with different chat templates"):
+        open_stack(store, "tiny+one+two")

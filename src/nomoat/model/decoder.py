@@ -17,7 +17,7 @@ from nomoat.kernels.glue import activate, gated, rms_norm, rotary
 from nomoat.model.attend import attend
 from nomoat.model.cache import KVCache, Layout
 from nomoat.model.config import ModelConfig, Rope
-from nomoat.model.delta import EMPTY, Stack, deltas_at
+from nomoat.model.delta import EMPTY, AnyStack, MixedStack, deltas_at
 from nomoat.model.linear import Embedding, Linear, recomputed
 
 _HEAD_SLICE = 16384  # vocabulary rows expanded at once
@@ -74,7 +74,7 @@ class Attention(nn.Module):
         for name, part in parts.items():
             self.add_module(name, part)
 
-    def forward(self, x: Tensor, layout: Layout, rotation: Rotation, stack: Stack, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, layout: Layout, rotation: Rotation, stack: AnyStack, cache: KVCache | None) -> Tensor:
         c = self.config
         q, k, v = self._project(x, stack)  # (T, H*C), (T, K*C) x 2
         if c.qk_norm == "full":
@@ -87,7 +87,7 @@ class Attention(nn.Module):
         mixed: Tensor = self.o_proj(out.reshape(-1, c.n_heads * c.head_dim), stack)
         return mixed  # (T, D)
 
-    def _project(self, x: Tensor, stack: Stack) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, x: Tensor, stack: AnyStack) -> tuple[Tensor, Tensor, Tensor]:
         c = self.config
         if not c.fused_projections:
             return self.q_proj(x, stack), self.k_proj(x, stack), self.v_proj(x, stack)
@@ -114,7 +114,7 @@ class Mlp(nn.Module):
         for name, part in parts.items():
             self.add_module(name, part)
 
-    def forward(self, x: Tensor, stack: Stack) -> Tensor:
+    def forward(self, x: Tensor, stack: AnyStack) -> Tensor:
         if self.config.fused_projections:
             gate, up = self.gate_up_proj(x, stack).chunk(2, dim=-1)  # (T, F) x 2
         else:
@@ -140,7 +140,7 @@ class Block(nn.Module):
         for name, norm in norms.items():
             self.add_module(name, norm)
 
-    def forward(self, x: Tensor, layout: Layout, rotation: Rotation, stack: Stack, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, layout: Layout, rotation: Rotation, stack: AnyStack, cache: KVCache | None) -> Tensor:
         """(T, D) -> (T, D)."""
         order, scale = self.config.norms, self.config.residual_scale
         inside = x if order == "post" else self.input_layernorm(x)
@@ -170,7 +170,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(blocks)
         self._ropes = {layer.rope for layer in config.layers if layer.rope is not None}
 
-    def forward(self, tokens: Tensor, layout: Layout, stack: Stack = EMPTY, cache: KVCache | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, layout: Layout, stack: AnyStack = EMPTY, cache: KVCache | None = None) -> Tensor:
         """Hidden states after the last norm. tokens (T,) -> (T, D)."""
         rotation = Rotation(layout.positions().to(tokens.device), self._ropes)
         x = self.embed_tokens(tokens, stack)
@@ -181,13 +181,15 @@ class Decoder(nn.Module):
         out: Tensor = self.norm(x)
         return out
 
-    def logits(self, hidden: Tensor, stack: Stack = EMPTY) -> Tensor:
-        """Scores of the next token. (n, D) -> (n, V)."""
+    def logits(self, hidden: Tensor, stack: AnyStack = EMPTY) -> Tensor:
+        """Scores of the next token; a mixed stack's lengths count these rows. (n, D) -> (n, V)."""
         if self._head_is_adapted(stack) or hidden.shape[0] <= 16:
             return self._head().bend_(self.lm_head(hidden, stack))
         return self._head().logits(hidden)
 
-    def next_token_losses(self, tokens: Tensor, layout: Layout, loss_mask: Tensor, stack: Stack = EMPTY) -> TokenLosses:
+    def next_token_losses(
+        self, tokens: Tensor, layout: Layout, loss_mask: Tensor, stack: AnyStack = EMPTY
+    ) -> TokenLosses:
         """Losses of the tokens that ``loss_mask`` (T,) marks, first tokens of segments left out.
 
         Never holds the logits of more than a chunk of rows; differentiable in the stack's adapters.
@@ -198,10 +200,11 @@ class Decoder(nn.Module):
         hidden = self(tokens, layout, stack).index_select(0, places - 1)
         targets = tokens[places]
         if self._head_is_adapted(stack):
-            return self._adapted_losses(hidden, targets, stack)
+            worn = stack.take(places - 1) if isinstance(stack, MixedStack) else stack
+            return self._adapted_losses(hidden, targets, worn)
         return TokenLosses(*head_losses(hidden, targets, self._head()))
 
-    def _head_is_adapted(self, stack: Stack) -> bool:
+    def _head_is_adapted(self, stack: AnyStack) -> bool:
         return any(True for _ in deltas_at(stack, self.lm_head.name))
 
     def _head(self) -> Head:
@@ -210,21 +213,22 @@ class Decoder(nn.Module):
         c = self.config
         return Head(vocab, slices, self.lm_head.weight.expand, scale=c.logit_scale, softcap=c.logit_softcap)
 
-    def _adapted_losses(self, hidden: Tensor, targets: Tensor, stack: Stack) -> TokenLosses:
+    def _adapted_losses(self, hidden: Tensor, targets: Tensor, stack: AnyStack) -> TokenLosses:
         """A head that learns: chunks of rows, each recomputed in backward."""
 
-        def losses(rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self.lm_head(rows, stack) * self.config.logit_scale
+        def losses(rows: Tensor, wanted: Tensor, worn: AnyStack) -> tuple[Tensor, Tensor]:
+            logits = self.lm_head(rows, worn) * self.config.logit_scale
             if (cap := self.config.logit_softcap) is not None:
                 logits = torch.tanh(logits / cap) * cap
             nll = nn.functional.cross_entropy(logits, wanted, reduction="none")
             return nll, logits.argmax(1) == wanted
 
         step = max(1, LOGITS_BYTES // (4 * self.config.vocab_size))
-        parts = [
-            checkpoint(losses, hidden[i : i + step], targets[i : i + step], use_reentrant=False)
-            for i in range(0, hidden.shape[0], step)
-        ]
+        parts = []
+        for i in range(0, hidden.shape[0], step):
+            rows = hidden[i : i + step]
+            worn = stack.take(torch.arange(i, i + rows.shape[0])) if isinstance(stack, MixedStack) else stack
+            parts.append(checkpoint(losses, rows, targets[i : i + step], worn, use_reentrant=False))
         if not parts:
             return TokenLosses(hidden.new_empty(0), torch.empty(0, dtype=torch.bool))
         return TokenLosses(torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))

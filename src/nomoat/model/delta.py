@@ -7,7 +7,8 @@ LoRA: Hu et al. 2021 (arXiv 2106.09685) section 4.1; rsLoRA's scale: Kalajdzievs
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -86,9 +87,78 @@ Stack = Sequence[tuple[Wearable, float]]
 EMPTY: Stack = ()
 
 
-def deltas_at(stack: Stack, name: str) -> Iterator[tuple[Delta, float]]:
-    """The deltas that the stack's adapters have at one module, with their weights."""
+@dataclasses.dataclass(frozen=True)
+class MixedStack:
+    """A stack a run of flat rows: the first ``lengths[0]`` rows wear ``stacks[0]``, the next ``lengths[1]`` the next.
+
+    Every row gets what it gets in a batch of its own. Neighbouring runs of one stack are computed as one run.
+    """
+
+    stacks: Sequence[Stack]
+    lengths: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if len(self.stacks) != len(self.lengths) or any(length < 0 for length in self.lengths):
+            raise ValueError("a mixed stack needs one length, 0 or more, for each of its stacks")
+
+    @functools.cached_property
+    def runs(self) -> list[tuple[Stack, slice]]:
+        """The stacks with the rows that wear them: no run is empty, no neighbours are equal."""
+        found: list[tuple[Stack, slice]] = []
+        start = 0
+        for stack, length in zip(self.stacks, self.lengths):
+            rows = slice(start, start + length)
+            start = rows.stop
+            if found and stack_key(found[-1][0]) == stack_key(stack):
+                found[-1] = (stack, slice(found[-1][1].start, rows.stop))
+            elif length:
+                found.append((stack, rows))
+        return found
+
+    def take(self, rows: Tensor) -> MixedStack:
+        """What some of the rows wear; ``rows`` (n,) are their numbers, ascending."""
+        ends = torch.tensor(self.lengths).cumsum(0)
+        counts = torch.searchsorted(rows, ends.to(rows.device)).diff(prepend=torch.zeros(1, dtype=torch.long))
+        return MixedStack(self.stacks, counts.tolist())
+
+
+AnyStack = Stack | MixedStack
+
+
+def stack_key(stack: Stack) -> Hashable:
+    """Equal for stacks of the same adapter objects at the same weights."""
+    return tuple((id(adapter), weight) for adapter, weight in stack)
+
+
+def deltas_at(stack: AnyStack, name: str) -> Iterator[tuple[Delta, float]]:
+    """The deltas that the adapters of a stack, or of all its runs, have at one module, with their weights."""
+    if isinstance(stack, MixedStack):
+        for one in stack.stacks:
+            yield from deltas_at(one, name)
+        return
     for adapter, strength in stack:
         delta = adapter.deltas.get(name)
         if delta is not None and strength != 0.0:
             yield delta, strength
+
+
+def add_deltas(out: Tensor, x: Tensor, base: Tensor, weight: FrozenWeight, stack: AnyStack, name: str) -> Tensor:
+    """``out`` (T, out) plus what a stack adds at layer ``name``. x (T, in), base = x W.T without bias (T, out)."""
+    if not isinstance(stack, MixedStack):
+        for delta, strength in deltas_at(stack, name):
+            out = delta.add_to(out, x, base, weight, strength)
+        return out
+    if not any(True for _ in deltas_at(stack, name)):
+        return out
+    return torch.cat([add_deltas(out[at], x[at], base[at], weight, own, name) for own, at in stack.runs])
+
+
+def add_rows(out: Tensor, tokens: Tensor, stack: AnyStack, name: str) -> Tensor:
+    """``out`` (T, D) plus what a stack adds at embedding ``name`` for tokens (T,)."""
+    if not isinstance(stack, MixedStack):
+        for delta, strength in deltas_at(stack, name):
+            out = delta.add_rows_to(out, tokens, strength)
+        return out
+    if not any(True for _ in deltas_at(stack, name)):
+        return out
+    return torch.cat([add_rows(out[at], tokens[at], own, name) for own, at in stack.runs])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from nomoat.model.delta import Stack, deltas_at
+from nomoat.model.delta import AnyStack, add_deltas, add_rows
 from nomoat.model.frozen import FrozenWeight, frozen_product
 
 
@@ -19,13 +19,11 @@ class Linear(nn.Module):
         super().__init__()
         self.name, self.weight, self.bias = name, weight, bias
 
-    def forward(self, x: Tensor, stack: Stack) -> Tensor:
+    def forward(self, x: Tensor, stack: AnyStack) -> Tensor:
         """(T, in) -> (T, out)."""
         base = frozen_product(x, self.weight)
         out = base if self.bias is None else base + self.bias
-        for delta, strength in deltas_at(stack, self.name):
-            out = delta.add_to(out, x, base, self.weight, strength)
-        return out
+        return add_deltas(out, x, base, self.weight, stack, self.name)
 
 
 class Embedding(nn.Module):
@@ -35,12 +33,9 @@ class Embedding(nn.Module):
         super().__init__()
         self.name, self.weight = name, weight
 
-    def forward(self, tokens: Tensor, stack: Stack) -> Tensor:
+    def forward(self, tokens: Tensor, stack: AnyStack) -> Tensor:
         """(T,) -> (T, D)."""
-        out = self.weight.gather(tokens)
-        for delta, strength in deltas_at(stack, self.name):
-            out = delta.add_rows_to(out, tokens, strength)
-        return out
+        return add_rows(self.weight.gather(tokens), tokens, stack, self.name)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
+from nomoat.formats.gguf_write import float_tensor, write_gguf
+
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 WIDTH = 32
 
@@ -60,35 +62,24 @@ def sentence_piece_keys(pieces: list[str], scores: list[float], *, space_first: 
 
 def write(path: Path, keys: dict[str, Any]) -> Path:
     """A one-layer llama of zeros around the tokenizer ``keys``."""
-    from gguf import GGUFWriter
-
     n = len(keys["tokenizer.ggml.tokens"])
-    writer = GGUFWriter(str(path), "llama")
-    writer.add_context_length(64)
-    writer.add_embedding_length(WIDTH)
-    writer.add_block_count(1)
-    writer.add_feed_forward_length(WIDTH)
-    writer.add_head_count(1)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(n)
-    for key, value in keys.items():
-        if isinstance(value, list):
-            writer.add_array(key, value)
-        elif isinstance(value, bool):
-            writer.add_bool(key, value)
-        elif isinstance(value, int):
-            writer.add_uint32(key, value)
-        else:
-            writer.add_string(key, value)
-    square = np.zeros((WIDTH, WIDTH), np.float32)
-    writer.add_tensor("token_embd.weight", np.zeros((n, WIDTH), np.float32))
-    writer.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
+    sizes = {
+        "general.architecture": "llama",
+        "llama.context_length": 64,
+        "llama.embedding_length": WIDTH,
+        "llama.block_count": 1,
+        "llama.feed_forward_length": WIDTH,
+        "llama.attention.head_count": 1,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "llama.vocab_size": n,
+    }
+    tensors = {
+        "token_embd.weight": np.zeros((n, WIDTH), np.float32),
+        "output_norm.weight": np.ones(WIDTH, np.float32),
+    }
     for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
-        writer.add_tensor(f"blk.0.{name}.weight", square)
+        tensors[f"blk.0.{name}.weight"] = np.zeros((WIDTH, WIDTH), np.float32)
     for name in ("attn_norm", "ffn_norm"):
-        writer.add_tensor(f"blk.0.{name}.weight", np.ones(WIDTH, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+        tensors[f"blk.0.{name}.weight"] = np.ones(WIDTH, np.float32)
+    write_gguf(path, sizes | keys, [float_tensor(name, values) for name, values in tensors.items()])
     return path

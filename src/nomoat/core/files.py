@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from nomoat.core.errors import StorageError
 
@@ -74,21 +74,27 @@ def _sync_tree(folder: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def atomic_write(target: Path, content: bytes | str) -> None:
-    """Write a small file so that it exists whole or not at all."""
-    data = content.encode() if isinstance(content, str) else content
+@contextlib.contextmanager
+def atomic_file(target: Path) -> Iterator[BinaryIO]:
+    """Give an open temporary file beside ``target`` that takes its place when the block ends well."""
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).chmod(0o644)  # a temporary file is its owner's alone
             Path(name).replace(target)
         finally:
             Path(name).unlink(missing_ok=True)
+
+
+def atomic_write(target: Path, content: bytes | str) -> None:
+    """Write a small file so that it exists whole or not at all."""
+    with atomic_file(target) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(target: Path, value: Any) -> None:

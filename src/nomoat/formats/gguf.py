@@ -68,12 +68,13 @@ class GgufTensor:
 
 @dataclass(frozen=True)
 class GgufFile:
-    """An open GGUF file. ``metadata`` as ``gguf_metadata.read_metadata`` gives it. A ``Weights``."""
+    """An open GGUF file. ``metadata`` and ``places`` as ``gguf_metadata.read_metadata`` gives them. A ``Weights``."""
 
     path: Path
     metadata: dict[str, Any]
     tensors: dict[str, GgufTensor]
     buffer: mmap.mmap
+    places: dict[str, slice]
 
     @classmethod
     def open(cls, path: Path) -> GgufFile:
@@ -85,17 +86,21 @@ class GgufFile:
         cursor = _mapped(path)
         _check_version(cursor)
         n_tensors, n_keys = cursor.u64("the tensor count"), cursor.u64("the key count")
-        metadata = read_metadata(cursor, n_keys)
+        metadata, places = read_metadata(cursor, n_keys)
         parts = metadata.get("split.count", 1)
         if isinstance(parts, int) and parts > 1:
             raise UnsupportedType(
                 f"one of {parts} parts of a model", file=path, hint="join them: llama-gguf-split --merge"
             )
-        return cls(path, metadata, _read_directory(cursor, n_tensors, metadata), cursor.buffer)
+        return cls(path, metadata, _read_directory(cursor, n_tensors, metadata), cursor.buffer, places)
 
     def names(self) -> list[str]:
         """Return the tensor names in the order of the file."""
         return list(self.tensors)
+
+    def stored_value(self, key: str) -> bytes:
+        """Return the type and value of a metadata key as they stand in the file. Raises ``KeyError``."""
+        return bytes(self.buffer[self.places[key]])
 
     def tensor(self, name: str) -> GgufTensor:
         """Return the directory entry; raises ``ShapeMismatch`` if there is none of that name."""

@@ -38,22 +38,26 @@ _SCALARS: dict[int, tuple[str, struct.Struct]] = {
 _U32 = _SCALARS[4][1]
 
 
-def read_metadata(cursor: Cursor, n: int) -> dict[str, Any]:
-    """Read ``n`` pairs. Numbers, booleans and strings become Python's own, arrays lists.
+def read_metadata(cursor: Cursor, n: int) -> tuple[dict[str, Any], dict[str, slice]]:
+    """Read ``n`` pairs: the values, and which bytes of the file hold each value with its type.
 
-    A numeric array of more than ``SHORT_ARRAY`` numbers is a read-only numpy view. Raises ``BadHeader``.
+    Numbers, booleans and strings become Python's own, arrays lists; a numeric array of more than ``SHORT_ARRAY``
+    numbers is a read-only numpy view. Raises ``BadHeader``.
     """
     if n > MAX_KEYS:
         raise cursor.bad(f"claims {n} metadata keys, more than the {MAX_KEYS} allowed")
     cursor.need(n * 13, f"{n} metadata keys")  # the shortest pair: empty key, type, one byte
     metadata: dict[str, Any] = {}
+    places: dict[str, slice] = {}
     items_left = MAX_ITEMS
     for _ in range(n):
         key = cursor.string("a metadata key", MAX_KEY_BYTES)
         if key in metadata:
             raise cursor.bad(f"metadata key {key!r} occurs twice")
+        start = cursor.at
         metadata[key], items_left = _value(cursor, key, items_left)
-    return metadata
+        places[key] = slice(start, cursor.at)
+    return metadata, places
 
 
 def _value(cursor: Cursor, key: str, items_left: int) -> tuple[Any, int]:

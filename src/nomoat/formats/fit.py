@@ -1,0 +1,86 @@
+"""Search for the scale, or scale and offset, with which a run of weights is best written in small whole numbers.
+
+Each candidate scale rounds the weights; for the rounded numbers the best scale has a closed form (weighted least
+squares), and the candidate with the least weighted error wins. These are the searches that ggml-quants.c of ggml
+describes for its K types. Shapes: N runs of R weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nomoat.formats.weights import Floats
+
+
+def inverse(values: Floats) -> Floats:
+    """1 / values, and 0 where a value is 0."""
+    out: Floats = np.zeros_like(values)
+    np.divide(np.float32(1), values, out=out, where=values != 0)
+    return out
+
+
+def peak(x: Floats) -> Floats:
+    """The value furthest from zero of each run, with its sign. (N, R) -> (N, 1)."""
+    found: Floats = np.take_along_axis(x, np.abs(x).argmax(axis=1)[:, None], axis=1)
+    return found
+
+
+def best_scale(x: Floats, weights: Floats, levels: int) -> Floats:
+    """The scale s that minimises ``sum weights (x - s q)^2`` over whole q from -levels to levels - 1: (N, 1).
+
+    Candidates map the peak to -levels, give or take 0.9 in steps of a tenth.
+    """
+    inverse_peak = -inverse(peak(x))
+    scale, best = np.zeros_like(inverse_peak), np.zeros_like(inverse_peak)
+    weighted = x * weights
+    for step in range(-9, 10):
+        q = x * (inverse_peak * np.float32(levels + 0.1 * step))
+        np.rint(q, out=q)
+        np.clip(q, -levels, levels - 1, out=q)
+        xq, qq = _dot(weighted, q), _dot(q * weights, q)
+        gain = xq * xq * inverse(qq)  # how much of the weighted square of x the fit explains
+        better = gain > best
+        scale = np.where(better, xq * inverse(qq), scale)
+        best = np.where(better, gain, best)
+    return scale
+
+
+def best_line(x: Floats, weights: Floats, top: int, *, first: float, steps: int) -> tuple[Floats, Floats]:
+    """Scale s and offset m <= 0 that minimise ``sum weights (x - s q - m)^2`` over whole q from 0 to top: (N, 1) x 2.
+
+    Candidates spread the range of x over ``top + first`` levels, and on in steps of a tenth.
+    """
+    low = np.minimum(x.min(axis=1, keepdims=True), np.float32(0))
+    above = x - low
+    spread = inverse(above.max(axis=1, keepdims=True))
+    weighted = x * weights
+    sums = weights.sum(axis=1, keepdims=True), weighted.sum(axis=1, keepdims=True)
+    scale, offset = np.zeros_like(low), low
+    best = low * low * sums[0] - 2 * low * sums[1]
+    for step in range(steps + 1):
+        q = above * (spread * np.float32(top + first + 0.1 * step))
+        np.rint(q, out=q)
+        np.clip(q, 0, top, out=q)
+        wq = q * weights
+        slope, shift, error = _line(*sums, wq.sum(axis=1, keepdims=True), _dot(wq, q), _dot(weighted, q))
+        better = error < best
+        scale, offset = np.where(better, slope, scale), np.where(better, shift, offset)
+        best = np.where(better, error, best)
+    return scale, offset
+
+
+def _line(w: Floats, x: Floats, q: Floats, qq: Floats, xq: Floats) -> tuple[Floats, Floats, Floats]:
+    """Weighted least squares from weighted sums; an offset above zero becomes zero. The error lacks ``sum w x^2``."""
+    spread = w * qq - q * q
+    divisor = inverse(spread)
+    slope, shift = (w * xq - x * q) * divisor, (qq * x - q * xq) * divisor
+    through_zero = (shift > 0) | (spread <= np.float32(1e-5) * w * qq)  # or the q are all the same
+    slope = np.where(through_zero, xq * inverse(qq), slope)
+    shift = np.where(through_zero, np.float32(0), shift)
+    error = slope * slope * qq + shift * shift * w + 2 * slope * shift * q - 2 * slope * xq - 2 * shift * x
+    return slope, shift, error
+
+
+def _dot(a: Floats, b: Floats) -> Floats:
+    product: Floats = np.einsum("nr,nr->n", a, b)[:, None]
+    return product

@@ -86,12 +86,11 @@ def encode_value(value: Value) -> bytes:
     """A value with its type in front."""
     if isinstance(value, bytes):
         return value
-    if isinstance(value, Scalar):
+    if isinstance(value, str | bool | int | float):
         number = _type_of(value)
         return struct.pack("<I", number) + _bare(value, number)
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    return struct.pack("<I", _ARRAY) + _array(list(value))
+    values: list[Scalar] = value.tolist() if isinstance(value, np.ndarray) else list(value)
+    return struct.pack("<I", _ARRAY) + _array(values)
 
 
 def _type_of(value: Scalar) -> int:

@@ -31,9 +31,11 @@ def _line_weights(x: Floats, importance: Floats | None) -> Floats:
     """How much an error at each weight counts, in runs of 32: (8 N, 32). As ggml-quants.c weighs it."""
     runs = x.reshape(-1, 32)
     if importance is None:
-        return np.abs(runs) + np.sqrt(np.square(runs).mean(axis=1, keepdims=True))
+        plain: Floats = np.abs(runs) + np.sqrt(np.square(runs).mean(axis=1, keepdims=True))
+        return plain
     spread = 2 * np.square(x).mean(axis=1, keepdims=True)
-    return (importance * np.sqrt(spread + x * x)).reshape(-1, 32)
+    weighed: Floats = (importance * np.sqrt(spread + x * x)).reshape(-1, 32)
+    return weighed
 
 
 def _six_bits(values: Floats) -> tuple[Floats, Bytes]:
@@ -69,7 +71,8 @@ def q4_k(x: Floats, importance: Floats | None) -> Bytes:
 
 def q5_k(x: Floats, importance: Floats | None) -> Bytes:
     head, q = _with_minima(x, importance, 31, -0.5, 15)
-    return np.concatenate([*head, _packed(q >> 4, 32, 1), _packed(q & 15, 32, 4)], axis=1)
+    fifth: Bytes = q >> 4
+    return np.concatenate([*head, _packed(fifth, 32, 1), _packed(q & 15, 32, 4)], axis=1)
 
 
 def q6_k(x: Floats, importance: Floats | None) -> Bytes:
@@ -81,5 +84,6 @@ def q6_k(x: Floats, importance: Floats | None) -> Bytes:
     real = (d * scales.astype(np.float32))[:, :, None]
     q = np.clip(np.rint(x.reshape(-1, 16, 16) * inverse(real)), -32, 31) + 32
     whole = q.astype(np.uint8).reshape(-1, 256)
-    low, high = _packed(whole & 15, 64, 4), _packed(whole >> 4, 32, 2)
+    top: Bytes = whole >> 4
+    low, high = _packed(whole & 15, 64, 4), _packed(top, 32, 2)
     return np.concatenate([low, high, scales.view(np.uint8), half_bytes(d)], axis=1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from nomoat.formats.fit import best_line, best_scale, inverse, peak
 from nomoat.formats.quantize32 import half_bytes
-from nomoat.formats.weights import Bytes, Floats
+from nomoat.formats.weights import Array, Bytes, Floats
 
 
 def _packed(q: Bytes, run: int, bits: int) -> Bytes:
@@ -60,7 +60,7 @@ def _with_minima(x: Floats, importance: Floats | None, top: int, first: float, s
     real_scale = (d * scales).astype(np.float32)[:, :, None]
     real_min = (dmin * mins).astype(np.float32)[:, :, None]
     q = np.rint((x.reshape(-1, 8, 32) + real_min) * inverse(real_scale))
-    whole = np.clip(q, 0, top).astype(np.uint8).reshape(-1, 256)
+    whole: Bytes = np.clip(q, 0, top).astype(np.uint8).reshape(-1, 256)
     return [half_bytes(d), half_bytes(dmin), _packed_pairs(scales, mins)], whole
 
 
@@ -71,7 +71,7 @@ def q4_k(x: Floats, importance: Floats | None) -> Bytes:
 
 def q5_k(x: Floats, importance: Floats | None) -> Bytes:
     head, q = _with_minima(x, importance, 31, -0.5, 15)
-    fifth: Bytes = q >> 4
+    fifth: Array = q >> 4
     return np.concatenate([*head, _packed(fifth, 32, 1), _packed(q & 15, 32, 4)], axis=1)
 
 
@@ -83,7 +83,7 @@ def q6_k(x: Floats, importance: Floats | None) -> Bytes:
     scales = np.clip(np.rint(scale * inverse(d)), -128, 127).astype(np.int8)
     real = (d * scales.astype(np.float32))[:, :, None]
     q = np.clip(np.rint(x.reshape(-1, 16, 16) * inverse(real)), -32, 31) + 32
-    whole = q.astype(np.uint8).reshape(-1, 256)
-    top: Bytes = whole >> 4
+    whole: Bytes = q.astype(np.uint8).reshape(-1, 256)
+    top: Array = whole >> 4
     low, high = _packed(whole & 15, 64, 4), _packed(top, 32, 2)
     return np.concatenate([low, high, scales.view(np.uint8), half_bytes(d)], axis=1)

@@ -14,7 +14,7 @@ from nomoat.formats.quantize32 import half_bytes
 from nomoat.formats.weights import Array, Bytes, Floats
 
 
-def _packed(q: Bytes, run: int, bits: int) -> Bytes:
+def _packed(q: Array, run: int, bits: int) -> Bytes:
     """Undo ``blocks256._fields``: (N, B * 8 / bits) numbers -> (N, B) bytes."""
     each = 8 // bits
     fields = q.reshape(len(q), -1, each, run) << np.arange(0, 8, bits, dtype=np.uint8)[:, None]
@@ -71,8 +71,7 @@ def q4_k(x: Floats, importance: Floats | None) -> Bytes:
 
 def q5_k(x: Floats, importance: Floats | None) -> Bytes:
     head, q = _with_minima(x, importance, 31, -0.5, 15)
-    fifth: Array = q >> 4
-    return np.concatenate([*head, _packed(fifth, 32, 1), _packed(q & 15, 32, 4)], axis=1)
+    return np.concatenate([*head, _packed(q >> 4, 32, 1), _packed(q & 15, 32, 4)], axis=1)
 
 
 def q6_k(x: Floats, importance: Floats | None) -> Bytes:
@@ -84,6 +83,5 @@ def q6_k(x: Floats, importance: Floats | None) -> Bytes:
     real = (d * scales.astype(np.float32))[:, :, None]
     q = np.clip(np.rint(x.reshape(-1, 16, 16) * inverse(real)), -32, 31) + 32
     whole: Bytes = q.astype(np.uint8).reshape(-1, 256)
-    top: Array = whole >> 4
-    low, high = _packed(whole & 15, 64, 4), _packed(top, 32, 2)
+    low, high = _packed(whole & 15, 64, 4), _packed(whole >> 4, 32, 2)
     return np.concatenate([low, high, scales.view(np.uint8), half_bytes(d)], axis=1)

@@ -5,9 +5,12 @@
 // nm_matmul_small use fused multiply-add where the machine has it.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
+#include "kernels.h"
 #include "pool.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -21,28 +24,12 @@
 #define NM_X86 0
 #endif
 
-#if defined(_MSC_VER)
-#define NM_EXPORT extern "C" __declspec(dllexport)
-#define NM_RESTRICT __restrict
-#else
-#define NM_EXPORT extern "C" __attribute__((visibility("default")))
-#define NM_RESTRICT __restrict__
-#endif
-
 namespace nomoat {
 namespace {
 
-constexpr int ABI = 1;
-constexpr int64_t MAX_ROWS = 16;              // rows of x in nm_matmul_small
+constexpr int ABI = 2;
 constexpr int64_t PIECE = 1024;               // weights expanded at a time: 4 KiB, a multiple of every block
 constexpr int64_t WEIGHTS_PER_CHUNK = 32768;  // what a thread takes at a time: some ten microseconds of work
-
-struct BlockType {
-    int index;  // in TYPES and in `expanders`
-    int ggml_id;
-    int64_t block_size;  // weights
-    int64_t type_size;   // bytes
-};
 
 constexpr BlockType TYPES[] = {
     {0, 0, 1, 4},      // F32
@@ -60,18 +47,6 @@ constexpr BlockType TYPES[] = {
     {12, 13, 256, 176},  // Q5_K
     {13, 14, 256, 210},  // Q6_K
     {14, 23, 256, 136},  // IQ4_XS
-};
-
-// `n` blocks -> n * block_size floats.
-using Expand = void (*)(const uint8_t* in, int64_t n, float* out);
-
-struct Product {
-    const BlockType* type;
-    const uint8_t* weights;
-    int64_t rows, cols, row_stride;  // row_stride in bytes
-    const float* x;                  // (m, cols)
-    int64_t m;
-    float* y;  // (m, rows)
 };
 
 namespace portable {
@@ -115,42 +90,9 @@ namespace avx512 {
 
 #endif  // NM_X86
 
-struct InstructionSet {
-    const char* name;
-    const Expand* expanders;
-    void (*matmul_rows)(const Product&, int64_t begin, int64_t end);
-};
-
-constexpr int N_SETS = 3;
-constexpr InstructionSet PORTABLE = {"portable", portable::expanders, portable::matmul_rows};
-
-// The instruction set of that number (0 portable, 1 AVX2, 2 AVX-512), or the best one below it that this machine has.
-InstructionSet best_up_to(int number) {
-#if NM_X86
-    if (number >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("f16c")) {
-        return {"avx512", avx512::expanders, avx512::matmul_rows};
-    }
-    if (number >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("f16c")) {
-        return {"avx2", avx2::expanders, avx2::matmul_rows};
-    }
-#else
-    (void)number;
-#endif
-    return PORTABLE;
-}
-
-const BlockType* find_type(int ggml_id) {
-    for (const BlockType& type : TYPES) {
-        if (type.ggml_id == ggml_id) {
-            return &type;
-        }
-    }
-    return nullptr;
-}
-
-int64_t rows_per_chunk(int64_t cols) { return std::max<int64_t>(1, WEIGHTS_PER_CHUNK / std::max<int64_t>(1, cols)); }
+#define NM_SET(NAME) \
+    {#NAME, NAME::expanders, NAME::matmul_rows, NAME::rms_norm, NAME::gate, NAME::attend}
+constexpr InstructionSet PORTABLE = NM_SET(portable);
 
 struct Expansion {
     const BlockType* type;
@@ -178,6 +120,35 @@ void product_rows(void* context, int64_t begin, int64_t end) {
 }
 
 }  // namespace
+
+InstructionSet best_up_to(int number) {
+#if NM_X86
+    if (number >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("f16c")) {
+        return NM_SET(avx512);
+    }
+    if (number >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c")) {
+        return NM_SET(avx2);
+    }
+#else
+    (void)number;
+#endif
+    return PORTABLE;
+}
+#undef NM_SET
+
+const BlockType* find_type(int64_t ggml_id) {
+    for (const BlockType& type : TYPES) {
+        if (type.ggml_id == ggml_id) {
+            return &type;
+        }
+    }
+    return nullptr;
+}
+
+int64_t rows_per_chunk(int64_t cols) { return std::max<int64_t>(1, WEIGHTS_PER_CHUNK / std::max<int64_t>(1, cols)); }
+
 }  // namespace nomoat
 
 // Changes when a signature below does; Python refuses a library with another number.
@@ -205,7 +176,7 @@ NM_EXPORT int nm_matmul_small(int set, int threads, int ggml_id, const uint8_t* 
     if (type == nullptr || rows < 0 || cols < 0 || cols % type->block_size != 0 || m < 0 || m > nomoat::MAX_ROWS) {
         return 1;
     }
-    nomoat::ProductJob job = {{type, data, rows, cols, row_stride, x, m, y}, nomoat::best_up_to(set).matmul_rows};
+    nomoat::ProductJob job = {{type, data, rows, cols, row_stride, x, m, y, rows, false}, nomoat::best_up_to(set).matmul_rows};
     nomoat::parallel_for(threads, rows, nomoat::rows_per_chunk(cols), nomoat::product_rows, &job);
     return 0;
 }

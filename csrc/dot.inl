@@ -112,13 +112,28 @@ static void dot(const float* w, int64_t n_w, const float* x, int64_t n_x, int64_
     }
 }
 
-static float add_up(float* sums) {
-    for (int width = LANES / 2; width > 0; width /= 2) {
-        for (int lane = 0; lane < width; ++lane) {
-            sums[lane] += sums[lane + width];
-        }
+// LANES sums to one, the upper half onto the lower until one is left.
+static inline float add_up(const float* sums) {
+#if NM_VECTOR
+#if NM_VECTOR == 512
+    const __m512 all = load(sums);
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+#else
+    const __m256 eight = _mm256_add_ps(load(sums), load(sums + 8));
+#endif
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+#else
+    float eight[8], four[4];
+    for (int lane = 0; lane < 8; ++lane) {
+        eight[lane] = sums[lane] + sums[lane + 8];
     }
-    return sums[0];
+    for (int lane = 0; lane < 4; ++lane) {
+        four[lane] = eight[lane] + eight[lane + 4];
+    }
+    return (four[0] + four[2]) + (four[1] + four[3]);
+#endif
 }
 
 // y[m, r] = sum_k x[m, k] W[r, k] for weight rows [begin, end). TILE_W rows are expanded piece by piece into buffers
@@ -141,7 +156,9 @@ static void matmul_rows(const Product& product, int64_t begin, int64_t end) {
         }
         for (int64_t i = 0; i < n_w; ++i) {
             for (int64_t m = 0; m < product.m; ++m) {
-                product.y[m * product.rows + r + i] = add_up(sums + (i * MAX_ROWS + m) * LANES);
+                float& y = product.y[m * product.y_stride + r + i];
+                const float sum = add_up(sums + (i * MAX_ROWS + m) * LANES);
+                y = product.add ? y + sum : sum;
             }
         }
     }

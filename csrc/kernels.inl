@@ -12,3 +12,4 @@ static const Expand expanders[] = {
 };
 
 #include "dot.inl"
+#include "rows.inl"

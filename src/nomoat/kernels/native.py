@@ -20,7 +20,7 @@ from nomoat.core.errors import ShapeMismatch
 from nomoat.formats.blocks import block_type
 
 MODULE: Final = "nomoat.kernels._native"
-ABI: Final = 1
+ABI: Final = 2
 SETS: Final = ("portable", "avx2", "avx512")  # by the number the library gives them
 BEST: Final = len(SETS) - 1
 MAX_SMALL: Final = 16  # rows of x that matmul_small takes
@@ -62,12 +62,12 @@ def expand(data: Tensor, type: str, out: Tensor | None = None, *, instruction_se
     the instruction set. Raises ``UnsupportedType`` and ``ShapeMismatch``.
     """
     kind = block_type(type)
-    rows, row_bytes, row_stride = _walkable(data)
+    rows, row_bytes, row_stride = walkable(data)
     cols = kind.cols(row_bytes)
     if out is None:
         out = torch.empty(rows, cols)
     _check_floats("out", out, rows, cols)
-    failed = _library().nm_expand(
+    failed = library().nm_expand(
         instruction_set,
         torch.get_num_threads(),
         kind.ggml_id,
@@ -88,14 +88,14 @@ def matmul_small(x: Tensor, data: Tensor, type: str, *, instruction_set: int = B
     Raises ``UnsupportedType`` and ``ShapeMismatch``.
     """
     kind = block_type(type)
-    rows, row_bytes, row_stride = _walkable(data)
+    rows, row_bytes, row_stride = walkable(data)
     cols, m = kind.cols(row_bytes), x.shape[0]
     x = x.contiguous()
     _check_floats("x", x, m, cols)
     if m > MAX_SMALL:
         raise ShapeMismatch(f"matmul_small takes up to {MAX_SMALL} rows, not {m}")
     y = torch.empty(m, rows)
-    failed = _library().nm_matmul_small(
+    failed = library().nm_matmul_small(
         instruction_set,
         torch.get_num_threads(),
         kind.ggml_id,
@@ -111,8 +111,9 @@ def matmul_small(x: Tensor, data: Tensor, type: str, *, instruction_set: int = B
     return y
 
 
-def _walkable(data: Tensor) -> tuple[int, int, int]:
-    """Return rows, row_bytes and the stride of rows; ``ShapeMismatch`` unless the library may walk over them."""
+def walkable(data: Tensor) -> tuple[int, int, int]:
+    """Return rows, row_bytes and the stride of rows of blocks. Raises ``ShapeMismatch`` unless the library may
+    walk over them."""
     if data.dtype != torch.uint8 or data.ndim != 2 or not data.is_cpu:
         raise ShapeMismatch(
             f"blocks are uint8 (rows, row_bytes) on the CPU, not {data.dtype} {tuple(data.shape)} on {data.device}"
@@ -137,11 +138,12 @@ def _check_accepted(failed: int, type: str) -> None:
         raise ShapeMismatch(f"the compiled kernels do not take {type} blocks of this shape")
 
 
-def _library() -> ctypes.CDLL:
-    library = _load().library
-    if library is None:
+def library() -> ctypes.CDLL:
+    """Return the compiled kernels. Raises ``ShapeMismatch`` where there are none; ask ``available`` first."""
+    found = _load().library
+    if found is None:
         raise ShapeMismatch(f"no compiled kernels: {_load().why_not}")
-    return library
+    return found
 
 
 @cache
@@ -168,3 +170,4 @@ def _declare(library: ctypes.CDLL) -> None:
     library.nm_instruction_set.restype = ctypes.c_char_p
     library.nm_expand.argtypes = [number, number, number, pointer, size, size, size, pointer]
     library.nm_matmul_small.argtypes = [*library.nm_expand.argtypes[:-1], pointer, size, pointer]
+    library.nm_decode_step.argtypes = [number, number, pointer, pointer]

@@ -59,7 +59,7 @@ def _by_pattern(patterns: Mapping[str, float], module: str, default: float) -> f
     return default
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False, weakref_slot=True)
 class Adapter:
     """A named set of deltas over one base. ``base_fingerprint`` is unknown for foreign PEFT folders."""
 
@@ -167,4 +167,4 @@ def principal_factors(
         probe, _ = torch.linalg.qr(w @ back)
     u, s, vt = torch.linalg.svd(probe.T @ w, full_matrices=False)
     root = (s[:rank] / scaling).sqrt()
-    return root[:, None] * vt[:rank], (probe @ u[:, :rank]) * root
+    return (root[:, None] * vt[:rank]).contiguous(), ((probe @ u[:, :rank]) * root).contiguous()

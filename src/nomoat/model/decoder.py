@@ -19,6 +19,7 @@ from nomoat.model.cache import KVCache, Layout
 from nomoat.model.config import ModelConfig, Rope
 from nomoat.model.delta import EMPTY, AnyStack, MixedStack, deltas_at
 from nomoat.model.linear import Embedding, Linear, recomputed
+from nomoat.model.step import DecodeStep
 
 _HEAD_SLICE = 16384  # vocabulary rows expanded at once
 
@@ -40,6 +41,10 @@ class Rotation:
     def __call__(self, x: Tensor, rope: Rope | None) -> Tensor:
         """(T, heads, C) -> (T, heads, C)."""
         return x if rope is None else rotary(x, *self._angles[rope])
+
+    def angles(self, rope: Rope) -> tuple[Tensor, Tensor]:
+        """Cosine and sine, (T, 1, half) each."""
+        return self._angles[rope]
 
 
 def _angles(positions: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
@@ -169,6 +174,7 @@ class Decoder(nn.Module):
         self.config, self.embed_tokens, self.norm, self.lm_head = config, embed, norm, head
         self.layers = nn.ModuleList(blocks)
         self._ropes = {layer.rope for layer in config.layers if layer.rope is not None}
+        self._step = DecodeStep(self)
 
     def forward(self, tokens: Tensor, layout: Layout, stack: AnyStack = EMPTY, cache: KVCache | None = None) -> Tensor:
         """Hidden states after the last norm. tokens (T,) -> (T, D)."""
@@ -176,6 +182,8 @@ class Decoder(nn.Module):
         x = self.embed_tokens(tokens, stack)
         if self.config.embed_scale != 1.0:
             x = x * self.config.embed_scale
+        if cache is not None and self._step.takes(layout, stack, cache):
+            return self._step.run(x, layout, stack, cache, rotation.angles)
         for block in self.layers:
             x = block(x, layout, rotation, stack, cache)
         out: Tensor = self.norm(x)

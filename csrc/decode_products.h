@@ -1,0 +1,162 @@
+// The products of a decode step: some matrices of a layer with the same input, with bias and with what adapters add.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+#include <vector>
+
+#include "decode.h"
+#include "kernels.h"
+#include "pool.h"
+
+namespace nomoat {
+
+// Where the product with a part's matrix goes: (rows, part's rows).
+struct Target {
+    Part part;
+    float* y;
+};
+
+using Targets = std::initializer_list<Target>;
+
+class Products {
+public:
+    Products(const InstructionSet& isa, int threads, const Model& model, const Step& step)
+        : isa_(isa), threads_(threads), model_(model), step_(step) {}
+
+    // y = W x + bias + sum of b (a x) over the adapters of each row. x (rows, cols).
+    void run(int64_t layer, const float* x, Targets targets) {
+        layer_ = layer;
+        low_.clear();
+        stage_.clear();
+        for (const Target& target : targets) {
+            const Matrix& w = matrix(target);
+            stage_.push_back(
+                {find_type(w.ggml_id), w.data, w.rows, w.cols, w.row_stride, x, step_.rows, target.y, w.rows, false});
+        }
+        const int64_t cols = stage_[0].cols, deepest = lower(x, targets);
+        run_stage(cols);
+        for (const Target& target : targets) {
+            add_bias(matrix(target), target.y);
+        }
+        for (int64_t depth = 0; depth < deepest; ++depth) {
+            raise(depth, targets);
+        }
+    }
+
+private:
+    const Matrix& matrix(const Target& target) const { return model_.layers[layer_].parts[target.part]; }
+
+    // One adapter's share in one product: rows [row, row + rows) wear it as their adapter number `depth`.
+    struct Share {
+        const Target& target;
+        const Lora& lora;
+        double strength;
+        int64_t row, rows, depth;
+    };
+
+    // Puts the products low = a x of all adapters into the stage; returns how many the fullest run wears.
+    int64_t lower(const float* x, Targets targets) {
+        int64_t deepest = 0, size = 0;
+        each_share(targets, [&](const Share& share) {
+            deepest = std::max(deepest, share.depth + 1);
+            size += share.rows * share.lora.rank;
+        });
+        low_.resize(static_cast<size_t>(size));
+        float* low = low_.data();
+        each_share(targets, [&](const Share& share) {
+            const int64_t cols = matrix(share.target).cols, rank = share.lora.rank;
+            stage_.push_back(floats(share.lora.a, rank, cols, x + share.row * cols, share.rows, low, rank, false));
+            low += share.rows * rank;
+        });
+        return deepest;
+    }
+
+    // y += b low for every run's adapter number `depth`. Two adapters of one row take turns, so that no two threads
+    // ever add to the same number.
+    void raise(int64_t depth, Targets targets) {
+        stage_.clear();
+        float* low = low_.data();
+        int64_t cols = 1;
+        each_share(targets, [&](const Share& share) {
+            const int64_t rank = share.lora.rank, n = matrix(share.target).rows, size = share.rows * rank;
+            if (share.depth == depth) {
+                const float scale = static_cast<float>(share.lora.scaling * share.strength);
+                std::for_each(low, low + size, [=](float& value) { value *= scale; });
+                float* y = share.target.y + share.row * n;
+                stage_.push_back(floats(share.lora.b, n, rank, low, share.rows, y, n, true));
+                cols = std::max(cols, rank);
+            }
+            low += size;
+        });
+        run_stage(cols);
+    }
+
+    template <typename F>
+    void each_share(Targets targets, F f) const {
+        int64_t row = 0;
+        for (int64_t r = 0; r < step_.n_runs; row += step_.runs[r].rows, ++r) {
+            const Run& run = step_.runs[r];
+            for (int64_t depth = 0; depth < run.n_worn; ++depth) {
+                for (const Target& target : targets) {
+                    const Lora& lora = run.worn[depth].loras[layer_ * N_PARTS + target.part];
+                    if (lora.a != nullptr) {
+                        f(Share{target, lora, run.worn[depth].strength, row, run.rows, depth});
+                    }
+                }
+            }
+        }
+    }
+
+    static Product floats(const float* w, int64_t rows, int64_t cols, const float* x, int64_t m, float* y,
+                          int64_t y_stride, bool add) {
+        const BlockType* type = find_type(0);
+        const auto* bytes = reinterpret_cast<const uint8_t*>(w);
+        return {type, bytes, rows, cols, cols * type->type_size, x, m, y, y_stride, add};
+    }
+
+    // All products of the stage, in any order, as one range of weight rows.
+    void run_stage(int64_t cols) {
+        int64_t rows = 0;
+        for (const Product& product : stage_) {
+            rows += product.rows;
+        }
+        parallel_for(threads_, rows, rows_per_chunk(cols), stage_rows, this);
+    }
+
+    static void stage_rows(void* context, int64_t begin, int64_t end) {
+        const Products& self = *static_cast<const Products*>(context);
+        int64_t first = 0;
+        for (const Product& whole : self.stage_) {
+            const int64_t from = std::max(begin, first) - first, to = std::min(end, first + whole.rows) - first;
+            first += whole.rows;
+            for (int64_t m = 0; m < whole.m && from < to; m += MAX_ROWS) {
+                Product part = whole;
+                part.x += m * whole.cols;
+                part.y += m * whole.y_stride;
+                part.m = std::min(MAX_ROWS, whole.m - m);
+                self.isa_.matmul_rows(part, from, to);
+            }
+        }
+    }
+
+    void add_bias(const Matrix& w, float* y) const {
+        for (int64_t i = 0; i < step_.rows && w.bias != nullptr; ++i) {
+            for (int64_t r = 0; r < w.rows; ++r) {
+                y[i * w.rows + r] += w.bias[r];
+            }
+        }
+    }
+
+    const InstructionSet& isa_;
+    const int threads_;
+    const Model& model_;
+    const Step& step_;
+    int64_t layer_ = 0;
+    std::vector<Product> stage_;
+    std::vector<float> low_;
+};
+
+}  // namespace nomoat

@@ -1,0 +1,107 @@
+"""A few new tokens through the whole decoder in one compiled call: the fast twin of ``Decoder.forward``."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from nomoat.core.errors import ShapeMismatch
+from nomoat.kernels import decode, native
+from nomoat.model.cache import KVCache, Layout
+from nomoat.model.config import Rope
+from nomoat.model.delta import Stack, Wearable
+from nomoat.model.step_plan import AdapterTable, Plan, table_of
+
+if TYPE_CHECKING:
+    from nomoat.model.decoder import Decoder
+
+MAX_ROWS = 64  # beyond, expanding every matrix once and multiplying in float32 is as fast
+
+AnglesOf = Callable[[Rope], tuple[Tensor, Tensor]]  # cosine and sine, (T, 1, half) each
+
+
+class DecodeStep:
+    """One decoder's compiled step. The plan is made at the first use, adapters' tables when they are first worn."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = weakref.ref(decoder)
+        self._plan: Plan | None = None
+        self._tables: weakref.WeakKeyDictionary[Wearable, AdapterTable | None] = weakref.WeakKeyDictionary()
+
+    def takes(self, layout: Layout, stack: Stack, cache: KVCache) -> bool:
+        """Whether ``run`` gives what ``Decoder.forward`` would."""
+        if layout.n_tokens > MAX_ROWS or torch.is_grad_enabled() or not native.available():
+            return False
+        return cache.keys.is_cpu and all(self._table(adapter) is not None for adapter, _ in stack)
+
+    def run(self, x: Tensor, layout: Layout, stack: Stack, cache: KVCache, angles: AnglesOf) -> Tensor:
+        """Hidden states after the last norm. x, the embeddings (T, D), is used up; the cache is extended. (T, D).
+
+        Raises ``ShapeMismatch`` where the layout and the cache do not fit each other.
+        """
+        plan, held = self._planned(), _Held()
+        step = decode.Step(rows=layout.n_tokens, x=decode.floats(x, layout.n_tokens, plan.model.d_model))
+        out = torch.empty_like(x)
+        step.out = out.data_ptr()
+        _place(step, layout, cache, held)
+        tables = [held.angles(*angles(rope)) for rope in plan.ropes]
+        step.angles = (decode.Angles * max(1, len(tables)))(*tables)
+        runs = [held.run(layout.n_tokens, self._worn(stack))]
+        step.runs, step.n_runs = (decode.Run * len(runs))(*runs), len(runs)
+        decode.run(plan.model, step)
+        return out
+
+    def _planned(self) -> Plan:
+        if self._plan is None:
+            decoder = self._decoder()
+            assert decoder is not None
+            self._plan = Plan(decoder)
+        return self._plan
+
+    def _table(self, adapter: Wearable) -> AdapterTable | None:
+        known = self._tables.get(adapter)
+        if known is None or not known.current():
+            known = self._tables[adapter] = table_of(adapter, self._planned())
+        return known
+
+    def _worn(self, stack: Stack) -> list[decode.Worn]:
+        worn: list[decode.Worn] = []
+        for adapter, strength in stack:
+            table = self._table(adapter)
+            if table is not None and strength != 0.0:
+                worn += [decode.Worn(loras, sign * strength) for loras, sign in table.tables]
+        return worn
+
+
+class _Held:
+    """What a step points to, for as long as it runs."""
+
+    def __init__(self) -> None:
+        self._kept: list[object] = []
+
+    def address(self, tensor: Tensor) -> int:
+        self._kept.append(tensor)
+        return tensor.data_ptr()
+
+    def angles(self, cosine: Tensor, sine: Tensor) -> decode.Angles:
+        return decode.Angles(self.address(cosine.contiguous()), self.address(sine.contiguous()), cosine.shape[-1])
+
+    def run(self, rows: int, worn: list[decode.Worn]) -> decode.Run:
+        return decode.Run(rows, len(worn), (decode.Worn * max(1, len(worn)))(*worn))
+
+
+def _place(step: decode.Step, layout: Layout, cache: KVCache, held: _Held) -> None:
+    """Where every row of the step stands, in the cache and in its text."""
+    _, n_slots, _, max_len, _ = cache.keys.shape
+    ends = [start + length for start, length in zip(layout.starts, layout.lengths)]
+    if max(ends) > max_len or min(layout.starts) < 0 or not 0 <= min(layout.slots) <= max(layout.slots) < n_slots:
+        raise ShapeMismatch(f"tokens up to {max(ends)} of slots {layout.slots} in a cache of {n_slots} x {max_len}")
+    slots = [slot for slot, length in zip(layout.slots, layout.lengths) for _ in range(length)]
+    step.slots, step.positions = held.address(torch.tensor(slots)), held.address(layout.positions())
+    step.keys = decode.floats(cache.keys, *cache.keys.shape)
+    step.values = decode.floats(cache.values, *cache.keys.shape)
+    step.layer_stride, step.slot_stride, step.head_stride = cache.keys.stride()[:3]

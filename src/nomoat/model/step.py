@@ -13,7 +13,7 @@ from nomoat.core.errors import ShapeMismatch
 from nomoat.kernels import decode, native
 from nomoat.model.cache import KVCache, Layout
 from nomoat.model.config import Rope
-from nomoat.model.delta import Stack, Wearable
+from nomoat.model.delta import AnyStack, MixedStack, Stack, Wearable
 from nomoat.model.step_plan import AdapterTable, Plan, table_of
 
 if TYPE_CHECKING:
@@ -32,13 +32,14 @@ class DecodeStep:
         self._plan: Plan | None = None
         self._tables: weakref.WeakKeyDictionary[Wearable, AdapterTable | None] = weakref.WeakKeyDictionary()
 
-    def takes(self, layout: Layout, stack: Stack, cache: KVCache) -> bool:
+    def takes(self, layout: Layout, stack: AnyStack, cache: KVCache) -> bool:
         """Whether ``run`` gives what ``Decoder.forward`` would."""
         if layout.n_tokens > MAX_ROWS or torch.is_grad_enabled() or not native.available():
             return False
-        return cache.keys.is_cpu and all(self._table(adapter) is not None for adapter, _ in stack)
+        worn = (adapter for own, _ in _runs(layout, stack) for adapter, _ in own)
+        return cache.keys.is_cpu and all(self._table(adapter) is not None for adapter in worn)
 
-    def run(self, x: Tensor, layout: Layout, stack: Stack, cache: KVCache, angles: AnglesOf) -> Tensor:
+    def run(self, x: Tensor, layout: Layout, stack: AnyStack, cache: KVCache, angles: AnglesOf) -> Tensor:
         """Hidden states after the last norm. x, the embeddings (T, D), is used up; the cache is extended. (T, D).
 
         Raises ``ShapeMismatch`` where the layout and the cache do not fit each other.
@@ -50,7 +51,7 @@ class DecodeStep:
         _place(step, layout, cache, held)
         tables = [held.angles(*angles(rope)) for rope in plan.ropes]
         step.angles = (decode.Angles * max(1, len(tables)))(*tables)
-        runs = [held.run(layout.n_tokens, self._worn(stack))]
+        runs = [held.run(rows, self._worn(own)) for own, rows in _runs(layout, stack)]
         step.runs, step.n_runs = (decode.Run * len(runs))(*runs), len(runs)
         decode.run(plan.model, step)
         return out
@@ -75,6 +76,13 @@ class DecodeStep:
             if table is not None and strength != 0.0:
                 worn += [decode.Worn(loras, sign * strength) for loras, sign in table.tables]
         return worn
+
+
+def _runs(layout: Layout, stack: AnyStack) -> list[tuple[Stack, int]]:
+    """Stacks, each with how many rows wear it, in the rows' order."""
+    if not isinstance(stack, MixedStack):
+        return [(stack, layout.n_tokens)]
+    return [(own, rows.stop - rows.start) for own, rows in stack.runs]
 
 
 class _Held:

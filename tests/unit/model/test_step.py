@@ -13,7 +13,7 @@ from nomoat.core.errors import ShapeMismatch
 from nomoat.kernels import decode, native
 from nomoat.model.adapters import Adapter, AdapterConfig
 from nomoat.model.cache import KVCache, Layout
-from nomoat.model.delta import Stack
+from nomoat.model.delta import AnyStack, MixedStack
 from nomoat.model.load import Base
 from nomoat.model.step import MAX_ROWS
 from tiny import tiny_base
@@ -49,19 +49,19 @@ def tokens(n: int, seed: int = 0) -> Tensor:
     return torch.randint(3, 259, (n,), generator=torch.Generator().manual_seed(seed))
 
 
-def filled(base: Base, stack: Stack = ()) -> KVCache:
+def filled(base: Base, stack: AnyStack = ()) -> KVCache:
     cache = KVCache(base.decoder.config, n_slots=3, max_len=32)
     base.decoder(tokens(21), PROMPTS, stack, cache)
     return cache
 
 
-def both_ways(base: Base, layout: Layout, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor]:
+def both_ways(base: Base, layout: Layout, stack: AnyStack, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor]:
     """Hidden states, then keys and values, of the compiled step and of PyTorch."""
     results = []
     for kernels in ("", "reference"):
         monkeypatch.setenv("NOMOAT_KERNELS", kernels)
         with torch.inference_mode():
-            cache = filled(base, stack)
+            cache = filled(base)
             assert base.decoder._step.takes(layout, stack, cache) == (kernels == "")
             hidden = base.decoder(tokens(layout.n_tokens, 1), layout, stack, cache)
         results.append(torch.cat([hidden.flatten(), cache.keys.flatten(), cache.values.flatten()]))
@@ -81,6 +81,21 @@ def test_adapters_are_worn_as_the_decoder_wears_them(base: Base, monkeypatch: py
     pissa = adapter(base, 3, init="pissa")
     for stack in (((one, 1.0),), ((one, 0.7), (two, -0.5)), ((pissa, 0.5), (one, 0.0), (two, 2.0))):
         torch.testing.assert_close(*both_ways(base, NEXT, stack, monkeypatch), atol=2e-5, rtol=1e-4)
+
+
+def test_every_row_wears_its_own(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = adapter(base, 1), adapter(base, 2, rank=5)
+    for stacks in ([((one, 1.0),), ((two, 1.0),), ((one, 0.5), (two, 0.5))], [(), ((two, -1.0),), ()]):
+        mixed = MixedStack(stacks, [1, 1, 1])
+        with torch.inference_mode():
+            together = base.decoder(tokens(3, 1), NEXT, mixed, filled(base))
+            for i, (start, slot, stack) in enumerate(zip(NEXT.starts, NEXT.slots, stacks)):
+                one_row = Layout([1], starts=[start], slots=[slot])
+                alone = base.decoder(tokens(3, 1)[i : i + 1], one_row, stack, filled(base))
+                assert torch.equal(together[i : i + 1], alone)
+    worn = MixedStack([((one, 1.0),), ((two, 1.0),)], [4, 1])
+    layout = Layout([4, 1], starts=[3, 11], slots=[0, 2])
+    torch.testing.assert_close(*both_ways(base, layout, worn, monkeypatch), atol=2e-5, rtol=1e-4)
 
 
 def test_an_adapter_may_learn_and_may_be_given_other_tensors(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:

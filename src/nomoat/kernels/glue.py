@@ -1,43 +1,58 @@
 """The small operations between the matrix products, forward and backward, saving as little as they can.
 
-PyTorch's own versions keep every intermediate for the backward pass; at 1,024 tokens a step those intermediates
-are most of a training step's memory.
+PyTorch's own versions keep every intermediate for the backward pass; at 1,024 tokens a step those intermediates are
+most of a training step's memory. On the CPU each is one pass of a compiled kernel (``csrc/glue.cpp``).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn import functional as F
 
-_GELU_TANH_INNER = 0.7978845608028654  # sqrt(2 / pi)
-_GELU_TANH_CUBIC = 0.044715
+from nomoat.kernels import glue_native, glue_reference
 
 
-class _RmsNorm(Function):
-    """y = x / rms(x) * weight (Zhang & Sennrich 2019, eq. 4). Saves x and one number a row."""
+class _AddNorm(Function):
+    """h = x + alpha * added, y = h / rms(h) * weight (Zhang & Sennrich 2019, eq. 4). Saves h and one number a row."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True).add_(eps))  # (..., 1)
-        ctx.save_for_backward(x, inverse, weight)
-        return (x * inverse).mul_(weight)
+    def forward(
+        ctx: Any, x: Tensor, added: Tensor | None, alpha: float, weight: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        tensors = (x, weight) if added is None else (x, added, weight)
+        kernels = glue_native if glue_native.usable(*tensors) else glue_reference
+        h, y, inverse = kernels.rms_norm(x, added, alpha, weight, eps)
+        ctx.save_for_backward(h, inverse, weight)
+        ctx.alpha, ctx.has_added = alpha, added is not None
+        ctx.set_materialize_grads(False)
+        return h, y
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        x, inverse, weight = ctx.saved_tensors
-        scaled = grads[0] * weight
-        along = (scaled * x).mean(-1, keepdim=True).mul_(inverse.square())  # the part that only changes rms(x)
-        return torch.addcmul(scaled, x, along, value=-1).mul_(inverse), None, None
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        (h, inverse, weight), (beyond, grad) = ctx.saved_tensors, grads
+        out = beyond
+        if grad is not None:
+            kernels = glue_native if glue_native.usable(grad, h) else glue_reference
+            out = kernels.rms_norm_backward(grad, h, inverse, weight, beyond)
+        if out is None or not ctx.has_added:
+            return out, None, None, None, None
+        return out, out if ctx.alpha == 1.0 else out * ctx.alpha, None, None, None
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Root-mean-square norm over the last dimension; ``weight`` is frozen. Shapes (..., D), (D,) -> (..., D)."""
-    out: Tensor = _RmsNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
-    return out
+    return add_norm(x, None, 1.0, weight, eps)[1]
+
+
+def add_norm(x: Tensor, added: Tensor | None, alpha: float, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """``h = x + alpha * added`` (x alone for None) and its norm; backward joins both gradients in one pass.
+
+    (..., D), (..., D), (D,) -> (..., D) x 2.
+    """
+    h, y = _AddNorm.apply(x, added, alpha, weight, eps)  # type: ignore[no-untyped-call]
+    return h, y
 
 
 class _Rotary(Function):
@@ -46,21 +61,18 @@ class _Rotary(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _rotate(x, cos, sin)
+        return rotate(x, cos, sin)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        return _rotate(grads[0], cos, -sin), None, None
+        return rotate(grads[0], cos, sin, back=True), None, None
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    half = cos.shape[-1]
-    first, second = x[..., :half], x[..., half : 2 * half]
-    out = torch.empty_like(x)
-    torch.mul(first, cos, out=out[..., :half]).addcmul_(second, sin, value=-1)
-    torch.mul(second, cos, out=out[..., half : 2 * half]).addcmul_(first, sin)
-    out[..., 2 * half :] = x[..., 2 * half :]
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool = False) -> Tensor:
+    """``rotary`` without a gradient, or its inverse."""
+    kernels = glue_native if glue_native.usable(x, cos, sin) else glue_reference
+    out: Tensor = kernels.rotate(x, cos, sin, back=back)
     return out
 
 
@@ -80,33 +92,23 @@ class _Gated(Function):
     def forward(ctx: Any, gate: Tensor, up: Tensor, activation: str) -> Tensor:
         ctx.save_for_backward(gate, up)
         ctx.activation = activation
-        return activate(gate, activation).mul_(up)
+        return gate_product(gate, up, activation)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         gate, up = ctx.saved_tensors
-        grad = grads[0]
-        grad_up = activate(gate, ctx.activation).mul_(grad)
-        grad_gate = _activation_slope(gate, ctx.activation).mul_(up).mul_(grad)
-        return grad_gate, grad_up, None
+        kernels = glue_native if glue_native.usable(gate, up, grads[0]) else glue_reference
+        return *kernels.gated_backward(gate, up, grads[0], ctx.activation), None
 
 
-def activate(gate: Tensor, activation: str) -> Tensor:
-    """``silu`` or the tanh form of GELU, as a new tensor."""
-    return F.silu(gate) if activation == "silu" else F.gelu(gate, approximate="tanh")
-
-
-def _activation_slope(x: Tensor, activation: str) -> Tensor:
-    if activation == "silu":
-        s = torch.sigmoid(x)
-        return s.addcmul(s * (1 - s), x)
-    inner = x.pow(3).mul_(_GELU_TANH_CUBIC).add_(x).mul_(_GELU_TANH_INNER)
-    t = torch.tanh(inner)
-    d_inner = x.square().mul_(3 * _GELU_TANH_CUBIC).add_(1).mul_(_GELU_TANH_INNER)
-    return (1 - t.square()).mul_(d_inner).mul_(x).add_(1 + t).mul_(0.5)
+def gate_product(gate: Tensor, up: Tensor, activation: str) -> Tensor:
+    """``gated`` without a gradient."""
+    kernels = glue_native if glue_native.usable(gate, up) else glue_reference
+    out: Tensor = kernels.gated(gate, up, activation)
+    return out
 
 
 def gated(gate: Tensor, up: Tensor, activation: str) -> Tensor:
-    """``act(gate) * up`` (Shazeer 2020, GLU variants). (T, F), (T, F) -> (T, F)."""
+    """``act(gate) * up`` (Shazeer 2020, GLU variants), act ``silu`` or ``gelu_tanh``. (T, F), (T, F) -> (T, F)."""
     out: Tensor = _Gated.apply(gate, up, activation)  # type: ignore[no-untyped-call]
     return out

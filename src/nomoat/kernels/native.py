@@ -20,7 +20,7 @@ from nomoat.core.errors import ShapeMismatch
 from nomoat.formats.blocks import block_type
 
 MODULE: Final = "nomoat.kernels._native"
-ABI: Final = 2
+ABI: Final = 3
 SETS: Final = ("portable", "avx2", "avx512")  # by the number the library gives them
 BEST: Final = len(SETS) - 1
 MAX_SMALL: Final = 16  # rows of x that matmul_small takes
@@ -41,18 +41,18 @@ def status() -> str:
     """Return one line for people: which instruction set is in use, or why the twins are."""
     if os.environ.get("NOMOAT_KERNELS", "") == "reference":
         return "reference kernels, because NOMOAT_KERNELS=reference"
-    library = _load().library
-    if library is None:
+    found = _load().library
+    if found is None:
         return f"reference kernels: {_load().why_not}"
-    return f"compiled kernels, {library.nm_instruction_set(BEST).decode()}"
+    return f"compiled kernels, {found.nm_instruction_set(BEST).decode()}"
 
 
 def instruction_sets() -> list[int]:
     """Return the numbers of the instruction sets that this machine has, best last; empty if not built."""
-    library = _load().library
-    if library is None:
+    found = _load().library
+    if found is None:
         return []
-    return [n for n, name in enumerate(SETS) if library.nm_instruction_set(n).decode() == name]
+    return [n for n, name in enumerate(SETS) if found.nm_instruction_set(n).decode() == name]
 
 
 def expand(data: Tensor, type: str, out: Tensor | None = None, *, instruction_set: int = BEST) -> Tensor:

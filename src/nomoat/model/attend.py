@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nomoat.kernels.attention import causal_mask, packed_attention, soft_capped_attention
+from nomoat.kernels.attention import packed_attention
+from nomoat.kernels.attention_reference import causal_mask, soft_capped_attention
 from nomoat.model.cache import KVCache, Layout
 from nomoat.model.config import ModelConfig
 

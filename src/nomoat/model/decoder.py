@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nomoat.kernels.cross_entropy import LOGITS_BYTES, Head, head_losses
-from nomoat.kernels.glue import activate, gated, rms_norm, rotary
+from nomoat.kernels.glue import add_norm, gate_product, gated, rms_norm, rotary
 from nomoat.model.attend import attend
 from nomoat.model.cache import KVCache, Layout
 from nomoat.model.config import ModelConfig, Rope
@@ -60,6 +60,10 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.weight, self.eps)
+
+    def after_adding(self, x: Tensor, added: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+        """``x + scale * added`` and its norm, in one pass both ways."""
+        return add_norm(x, added, scale, self.weight, self.eps)
 
 
 class Attention(nn.Module):
@@ -126,7 +130,7 @@ class Mlp(nn.Module):
             gate, up = self.gate_proj(x, stack), self.up_proj(x, stack)
         inner = gated(gate, up, self.config.activation)
         held_gate, held_up, activation = gate.detach(), up.detach(), self.config.activation
-        with recomputed(inner, lambda: activate(held_gate, activation).mul_(held_up)):
+        with recomputed(inner, lambda: gate_product(held_gate, held_up, activation)):
             out: Tensor = self.down_proj(inner, stack)
         return out  # (T, D)
 
@@ -148,22 +152,26 @@ class Block(nn.Module):
     def forward(self, x: Tensor, layout: Layout, rotation: Rotation, stack: AnyStack, cache: KVCache | None) -> Tensor:
         """(T, D) -> (T, D)."""
         order, scale = self.config.norms, self.config.residual_scale
-        inside = x if order == "post" else self.input_layernorm(x)
+        inside = x
+        if order != "post":
+            x, inside = self.input_layernorm.after_adding(x, None, scale)
         inside = self.self_attn(inside, layout, rotation, stack, cache)
         if order != "pre":
             inside = self.post_attention_layernorm(inside)
-        x = torch.add(x, inside, alpha=scale)
-        inside = self.mlp(self._before_mlp(x), stack)
+        x, inside = self._before_mlp(x, inside)
+        inside = self.mlp(inside, stack)
         if order != "pre":
             inside = self.post_feedforward_layernorm(inside)
         return torch.add(x, inside, alpha=scale)
 
-    def _before_mlp(self, x: Tensor) -> Tensor:
+    def _before_mlp(self, x: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
+        """The residual stream after attention, and what the MLP sees of it."""
+        scale = self.config.residual_scale
         if self.config.norms == "post":
-            return x
+            x = torch.add(x, added, alpha=scale)
+            return x, x
         norm = self.post_attention_layernorm if self.config.norms == "pre" else self.pre_feedforward_layernorm
-        out: Tensor = norm(x)
-        return out
+        return norm.after_adding(x, added, scale)
 
 
 class Decoder(nn.Module):

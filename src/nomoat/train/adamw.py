@@ -3,6 +3,8 @@
 Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019), algorithm 2. The operations and their
 order are those of ``torch.optim.AdamW``, so that the two agree to the last bit on the CPU; what this one adds is
 a state that is a flat dictionary, fit for a safetensors file, and a learning-rate scale for each parameter.
+Where there is a compiled kernel, it moves all parameters in one call, with the same operations; only its square root
+is correctly rounded, which torch's is not.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+
+from nomoat.kernels import glue_native
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,10 +43,31 @@ class AdamW:
     def update(self, lr: float) -> None:
         """Move every parameter that has a gradient, in place; ``lr`` is this step's rate."""
         self.updates += 1
-        for name, parameter in self._parameters.items():
+        moving = {name: value for name, value in self._parameters.items() if value.grad is not None}
+        gradients = [value.grad for value in moving.values() if value.grad is not None]
+        if glue_native.usable(*moving.values(), *gradients):
+            self._move_together(moving, lr)
+            return
+        for name, parameter in moving.items():
             if parameter.grad is not None:
-                scaled = lr * self._options.lr_scale.get(name, 1.0)
-                self._move(parameter, parameter.grad, self._mean[name], self._square[name], scaled)
+                self._move(parameter, parameter.grad, self._mean[name], self._square[name], self._rate(name, lr))
+
+    def _rate(self, name: str, lr: float) -> float:
+        return lr * self._options.lr_scale.get(name, 1.0)
+
+    def _move_together(self, moving: Mapping[str, torch.nn.Parameter], lr: float) -> None:
+        own = self._options
+        pieces = [
+            glue_native.adamw_piece(
+                parameter,
+                self._mean[name],
+                self._square[name],
+                step=self._rate(name, lr) / (1 - own.beta1**self.updates),
+                decay=1 - self._rate(name, lr) * own.weight_decay,
+            )
+            for name, parameter in moving.items()
+        ]
+        glue_native.adamw(pieces, own.beta1, own.beta2, own.eps, self.updates)
 
     def _move(self, value: Tensor, grad: Tensor, mean: Tensor, square: Tensor, lr: float) -> None:
         own = self._options

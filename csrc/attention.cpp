@@ -1,0 +1,229 @@
+// Causal attention over packed documents, forward and backward, with memory linear in their lengths.
+//
+// A task is one document with some of the query heads that share a key-value head. Every head is worked on alone and
+// heads are added in a fixed order, so no result depends on the number of threads.
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#include "platform.h"
+#include "pool.h"
+
+namespace nomoat {
+namespace {
+
+constexpr int64_t QUERIES = 60;  // of a tile: ten times the six rows that the products work on
+constexpr int64_t KEYS = 64;
+constexpr int64_t WIDEST = 16;  // floats of the widest vector
+
+// T tokens, H query heads, K key-value heads, C floats of a head. Strides: floats from token to token.
+struct Attention {
+    const float *q, *k, *v;  // (T, H, C), (T, K, C) x 2
+    int64_t q_stride, k_stride, v_stride, heads, kv_heads, width;
+    float scale, softcap;  // softcap 0: none
+    int64_t window;        // 0: none
+    float *out, *peaks;    // (T, H, C), and of each token and head the largest score and 1 / sum e^(score - largest)
+};
+
+struct AttentionBack {
+    Attention forward;
+    const float* grad;                           // of out
+    float *grad_q, *grad_keys, *grad_values;  // (T, H, C) each
+};
+
+struct Document {
+    int64_t start, length;
+};
+
+// Scratch for one task: what a document's keys and values need, then tiles. `padded` is C up to whole vectors.
+struct Room {
+    int64_t padded;
+    float *keys_across, *values_across, *keys, *values, *grad_keys, *grad_values;  // the length of the document
+    float *q, *grad, *out, *s, *ds;                                                // a tile of queries
+};
+
+struct JoinHeads {
+    const float* from;
+    int64_t group, width;
+    float* to;
+};
+
+struct AttentionKernels {
+    void (*head)(const Attention&, const Document&, int64_t, const Room&);
+    void (*head_back)(const AttentionBack&, const Document&, int64_t, const Room&);
+    void (*unpack)(const Attention&, const Document&, int64_t, const Room&);
+    void (*join_heads)(const JoinHeads&, int64_t, int64_t);
+};
+
+#define NM_BODY "attention.inl"
+#include "each_set.inl"
+#undef NM_BODY
+
+const AttentionKernels& kernels_of(int set) {
+#if NM_X86
+    const int usable = usable_set(set);
+    if (usable == 2) {
+        return avx512::kernels;
+    }
+    if (usable == 1) {
+        return avx2::kernels;
+    }
+#else
+    (void)set;
+#endif
+    return portable::kernels;
+}
+
+// Grow-only memory of one thread.
+class Scratch {
+public:
+    ~Scratch() { release(); }
+
+    float* take(int64_t floats) {
+        if (floats > size_) {
+            release();
+            data_ = static_cast<float*>(::operator new(static_cast<size_t>(floats) * sizeof(float),
+                                                       std::align_val_t(64), std::nothrow));
+            size_ = data_ == nullptr ? 0 : floats;
+        }
+        return data_;
+    }
+
+private:
+    void release() {
+        ::operator delete(data_, std::align_val_t(64));
+        data_ = nullptr, size_ = 0;
+    }
+
+    float* data_ = nullptr;
+    int64_t size_ = 0;
+};
+
+// Lays out a task's room in this thread's scratch; false if there is no memory.
+bool make_room(int64_t length, int64_t width, bool backward, Room* room) {
+    thread_local Scratch scratch;
+    const int64_t padded = (width + WIDEST - 1) / WIDEST * WIDEST;
+    const int64_t tiled = (length + KEYS - 1) / KEYS * KEYS * padded, rows = QUERIES * padded, scores = QUERIES * KEYS;
+    float* next = scratch.take((backward ? 5 : 2) * tiled + 3 * rows + 2 * scores);
+    if (next == nullptr) {
+        return false;
+    }
+    const auto part = [&next](int64_t floats) {
+        float* const here = next;
+        next += floats;
+        return here;
+    };
+    *room = {};
+    room->padded = padded;
+    room->keys_across = part(tiled);
+    if (backward) {
+        room->values_across = part(tiled), room->keys = part(tiled);
+        room->grad_keys = part(tiled), room->grad_values = part(tiled);
+    } else {
+        room->values = part(tiled);
+    }
+    room->q = part(rows), room->grad = part(rows), room->out = part(rows);
+    room->s = part(scores), room->ds = part(scores);
+    return true;
+}
+
+struct Tasks {
+    const Attention* forward;
+    const AttentionBack* back;  // null: forward only
+    const int64_t* starts;      // of the documents, and the end of the last
+    int64_t parts;              // that a group of query heads is cut into
+    const AttentionKernels* kernels;
+    std::atomic<bool> failed;
+};
+
+void do_tasks(void* context, int64_t begin, int64_t end) {
+    Tasks& tasks = *static_cast<Tasks*>(context);
+    const Attention& job = *tasks.forward;
+    const int64_t group = job.heads / job.kv_heads, share = group / tasks.parts;
+    for (int64_t n = begin; n < end; ++n) {
+        const int64_t part = n % tasks.parts, kv_head = n / tasks.parts % job.kv_heads;
+        const int64_t* place = tasks.starts + n / tasks.parts / job.kv_heads;
+        const Document doc = {place[0], place[1] - place[0]};
+        Room room;
+        if (doc.length == 0) {
+            continue;
+        }
+        if (!make_room(doc.length, job.width, tasks.back != nullptr, &room)) {
+            tasks.failed = true;
+            return;
+        }
+        tasks.kernels->unpack(job, doc, kv_head, room);
+        for (int64_t i = 0; i < share; ++i) {
+            const int64_t head = kv_head * group + part * share + i;
+            if (tasks.back == nullptr) {
+                tasks.kernels->head(job, doc, head, room);
+            } else {
+                tasks.kernels->head_back(*tasks.back, doc, head, room);
+            }
+        }
+    }
+}
+
+// As few parts as keep every thread busy: the heads of a part share the unpacking of keys and values.
+int64_t parts_of(int64_t group, int64_t others, int threads) {
+    for (int64_t parts = 1; parts < group; ++parts) {
+        if (group % parts == 0 && parts * others >= 3 * threads) {
+            return parts;
+        }
+    }
+    return group;
+}
+
+int run(int set, int threads, const Attention& forward, const AttentionBack* back, const int64_t* starts,
+        int64_t documents) {
+    const int64_t others = documents * forward.kv_heads;
+    const int64_t parts = threads <= 1 ? 1 : parts_of(forward.heads / forward.kv_heads, others, threads);
+    Tasks tasks = {&forward, back, starts, parts, &kernels_of(set), {false}};
+    parallel_for(threads, others * parts, 1, do_tasks, &tasks);
+    return tasks.failed ? 1 : 0;
+}
+
+struct Join {
+    JoinHeads job;
+    void (*work)(const JoinHeads&, int64_t, int64_t);
+};
+
+void join_rows(void* context, int64_t begin, int64_t end) {
+    const Join& join = *static_cast<const Join*>(context);
+    join.work(join.job, begin, end);
+}
+
+}  // namespace
+}  // namespace nomoat
+
+// Forward: fills out and peaks. `starts` are documents + 1 token numbers. Returns 0, or 1 if there is no memory.
+NM_EXPORT int nm_attention(int set, int threads, const float* q, const float* k, const float* v, int64_t q_stride,
+                           int64_t k_stride, int64_t v_stride, int64_t heads, int64_t kv_heads, int64_t width,
+                           const int64_t* starts, int64_t documents, float scale, float softcap, int64_t window,
+                           float* out, float* peaks) {
+    const nomoat::Attention job = {q,     k,     v,       q_stride, k_stride, v_stride, heads, kv_heads,
+                                   width, scale, softcap, window,   out,      peaks};
+    return nomoat::run(set, threads, job, nullptr, starts, documents);
+}
+
+// Backward: fills grad_q, and the gradients of keys and values of every query head, (T, H, C) each.
+NM_EXPORT int nm_attention_back(int set, int threads, const float* q, const float* k, const float* v,
+                                int64_t q_stride, int64_t k_stride, int64_t v_stride, int64_t heads, int64_t kv_heads,
+                                int64_t width, const int64_t* starts, int64_t documents, float scale, float softcap,
+                                int64_t window, float* out, float* peaks, const float* grad, float* grad_q,
+                                float* grad_keys, float* grad_values) {
+    const nomoat::Attention forward = {q,     k,     v,       q_stride, k_stride, v_stride, heads, kv_heads,
+                                       width, scale, softcap, window,   out,      peaks};
+    const nomoat::AttentionBack job = {forward, grad, grad_q, grad_keys, grad_values};
+    return nomoat::run(set, threads, forward, &job, starts, documents);
+}
+
+// to (rows, width) = sum over the group of from (rows, group, width).
+NM_EXPORT void nm_join_heads(int set, int threads, const float* from, int64_t rows, int64_t group, int64_t width,
+                             float* to) {
+    nomoat::Join join = {{from, group, width, to}, nomoat::kernels_of(set).join_heads};
+    nomoat::parallel_for(threads, rows, 256, nomoat::join_rows, &join);
+}

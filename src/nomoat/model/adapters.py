@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nomoat.core.errors import UsageError
 from nomoat.model.decoder import Decoder
 from nomoat.model.delta import Delta
+from nomoat.model.directions import top_directions
 from nomoat.model.fingerprint import Fingerprint
 from nomoat.model.frozen import FrozenWeight
 from nomoat.model.linear import Embedding, Linear
@@ -121,14 +122,15 @@ def new_adapter(
     weights = adaptable(decoder)
     deltas = {}
     for module in chosen_modules(decoder, config.target_modules):
-        generator = torch.Generator().manual_seed(_seed_of(seed, module))
+        generator = torch.Generator().manual_seed(seed_of(seed, module))
         if config.use_dora and _is_embedding(module):
             raise UsageError("DoRA on embed_tokens is not supported", hint="leave embed_tokens out of --target-modules")
         deltas[module] = _new_delta(module, weights[module], config, generator)
     return Adapter(name, config, deltas, base_name, fingerprint)
 
 
-def _seed_of(seed: int, module: str) -> int:
+def seed_of(seed: int, module: str) -> int:
+    """A module's own seed, so that what it draws does not depend on which other modules there are."""
     digest = hashlib.sha256(f"{seed}:{module}".encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
@@ -156,15 +158,8 @@ def principal_factors(
 ) -> tuple[Tensor, Tensor]:
     """PiSSA's start (Meng et al. 2024, section 3): the top singular directions of W, split evenly.
 
-    Randomised SVD (Halko et al. 2011, algorithm 4.4) with four power steps. Returns A (R, in), B (out, R) with
-    ``scaling * B @ A`` the rank-R part of W.
+    Returns A (R, in), B (out, R) with ``scaling * B @ A`` the rank-R part of W.
     """
-    w = weight.expand()
-    width = min(rank + 16, *w.shape)
-    probe, _ = torch.linalg.qr(w @ torch.randn(w.shape[1], width, generator=generator))
-    for _ in range(4):
-        back, _ = torch.linalg.qr(w.T @ probe)
-        probe, _ = torch.linalg.qr(w @ back)
-    u, s, vt = torch.linalg.svd(probe.T @ w, full_matrices=False)
-    root = (s[:rank] / scaling).sqrt()
-    return (root[:, None] * vt[:rank]).contiguous(), ((probe @ u[:, :rank]) * root).contiguous()
+    u, s, vt = top_directions(weight.expand(), rank, generator)
+    root = (s / scaling).sqrt()
+    return (root[:, None] * vt).contiguous(), (u * root).contiguous()

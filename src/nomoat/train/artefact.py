@@ -30,6 +30,21 @@ def write_artefact(store: Store, lineage: Lineage, adapter: Adapter, base: Base,
 def card(lineage: Lineage, adapter: Adapter, base: Base) -> str:
     """A short model card, with the front matter that the hub reads."""
     metrics = lineage.metrics
+    data = next((parent.name for parent in lineage.parents if parent.kind == "data"), "?")
+    return (
+        f"{front_matter(lineage, adapter)}\n\n# {lineage.name}\n\n"
+        f"A LoRA adapter for `{adapter.base_name}` ({adapter.n_parameters / 1e6:.2f} M parameters, "
+        f"rank {adapter.config.rank}), trained on `{data}`.\n\n"
+        f"{_loss_sentence(metrics)}\n\n"
+        f"Base: {base.fingerprint.shape}. Licence: {lineage.licence}, from the base and the data. "
+        "Options, hashes and figures: `nomoat.json`.\n\n"
+        f"```\nnomoat chat {adapter.base_name}+{lineage.name}\n```\n\n"
+        f"{how_to_load(lineage.name)}"
+    )
+
+
+def front_matter(lineage: Lineage, adapter: Adapter) -> str:
+    """The head of a model card that the hub reads."""
     head = {
         "base_model": adapter.base_name,
         "library_name": "peft",
@@ -38,18 +53,12 @@ def card(lineage: Lineage, adapter: Adapter, base: Base) -> str:
         "tags": ["lora", "nomoat"],
     }
     front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())  # JSON is YAML
-    data = next((parent.name for parent in lineage.parents if parent.kind == "data"), "?")
-    return (
-        f"---\n{front}\n---\n\n# {lineage.name}\n\n"
-        f"A LoRA adapter for `{adapter.base_name}` ({adapter.n_parameters / 1e6:.2f} M parameters, "
-        f"rank {adapter.config.rank}), trained on `{data}`.\n\n"
-        f"{_loss_sentence(metrics)}\n\n"
-        f"Base: {base.fingerprint.shape}. Licence: {lineage.licence}, from the base and the data. "
-        "Options, hashes and figures: `nomoat.json`.\n\n"
-        f"```\nnomoat chat {adapter.base_name}+{lineage.name}\n```\n\n"
-        "```python\nfrom peft import PeftModel\n"
-        f'model = PeftModel.from_pretrained(base, "{lineage.name}")\n```\n'
-    )
+    return f"---\n{front}\n---"
+
+
+def how_to_load(name: str) -> str:
+    """The lines of a model card that load the adapter elsewhere."""
+    return f'```python\nfrom peft import PeftModel\nmodel = PeftModel.from_pretrained(base, "{name}")\n```\n'
 
 
 def _loss_sentence(metrics: dict[str, Any]) -> str:

@@ -66,10 +66,10 @@ def split_hashes(folder: Path) -> dict[str, str]:
     return {name: sha256_file(folder / name) for name in names if (folder / name).is_file()}
 
 
-def derived_licence(base: str, data: str) -> str:
-    """The adapter is bound by its base's terms and by its data's. ``AND`` as in SPDX expressions."""
-    terms = [term if term and term != UNKNOWN_LICENCE else "" for term in (base, data)]
-    named = list(dict.fromkeys(term for term in terms if term))
+def derived_licence(*licences: str) -> str:
+    """What is made of several things is bound by the terms of each. ``AND`` as in SPDX expressions."""
+    terms = [term.strip() for licence in licences for term in licence.split(" AND ")]
+    named = list(dict.fromkeys(term for term in terms if term and term != UNKNOWN_LICENCE))
     if not named:
         return UNKNOWN_LICENCE
     return " AND ".join(named)

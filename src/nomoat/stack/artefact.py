@@ -1,0 +1,84 @@
+"""A combined adapter in the store: a PEFT folder, its lineage, its card, and its template if it needs one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nomoat.core.files import atomic_write, sha256_file
+from nomoat.core.store import Lineage, Parent, Store, read_lineage, write_lineage
+from nomoat.formats.peft import WEIGHTS
+from nomoat.model.adapter_files import save_adapter
+from nomoat.model.adapters import Adapter
+from nomoat.model.load import Base
+from nomoat.stack.combine import Combined, Ingredient
+from nomoat.train.artefact import CARD_FILE, TEMPLATE_FILE, front_matter, how_to_load
+from nomoat.train.parents import base_origin, derived_licence
+
+
+def lineage_of(
+    name: str,
+    base: Base,
+    folders: Sequence[Path],
+    ingredients: Sequence[Ingredient],
+    options: Mapping[str, Any],
+    store: Store,
+) -> Lineage:
+    """Parents with their hashes, all licences together, and how it was made."""
+    origin = base_origin(store, base.name, base)
+    licences = [origin.licence]
+    parents = [origin.parent]
+    for folder in folders:
+        theirs = read_lineage(folder)
+        licences.append(theirs.licence if theirs is not None else "")
+        parents.append(Parent("adapter", folder.name, sha256_file(folder / WEIGHTS)))
+    return Lineage(
+        kind="adapters",
+        name=name,
+        licence=derived_licence(*licences),
+        parents=tuple(parents),
+        options={**options, "weights": {each.adapter.name: each.weight for each in ingredients}},
+        seed=int(options.get("seed", 0)),
+    )
+
+
+def metrics_of(combined: Combined, adapter: Adapter) -> dict[str, Any]:
+    """The account in figures."""
+    return {
+        "adapter_parameters": adapter.n_parameters,
+        "highest_rank": max(each.rank for each in combined.account),
+        "rank_before": max(each.rank_before for each in combined.account),
+        "kept_energy": combined.kept,
+    }
+
+
+def write_combined(store: Store, lineage: Lineage, adapter: Adapter, base: Base, *, replace: bool) -> Path:
+    """Write ``adapters/<name>``, whole or not at all."""
+    with store.writing("adapters", lineage.name, replace=replace) as folder:
+        save_adapter(adapter, folder)
+        if base.template.kind != "base":  # the base has none of its own: what was learned with must travel along
+            atomic_write(folder / TEMPLATE_FILE, base.template.source)
+        atomic_write(folder / CARD_FILE, _card(lineage, adapter))
+        write_lineage(folder, lineage)
+    return store.path("adapters", lineage.name)
+
+
+def _card(lineage: Lineage, adapter: Adapter) -> str:
+    weights = ", ".join(f"`{name}` at {weight:g}" for name, weight in lineage.options["weights"].items())
+    kept = lineage.metrics["kept_energy"]
+    loss = "exactly" if kept >= 1 - 1e-9 else f"keeping {kept:.2%} of the update's energy"
+    return (
+        f"{front_matter(lineage, adapter)}\n\n# {lineage.name}\n\n"
+        f"A LoRA adapter for `{adapter.base_name}` ({adapter.n_parameters / 1e6:.2f} M parameters, rank "
+        f"{lineage.metrics['highest_rank']}), made of {weights} by {lineage.options['method']}, {loss}.\n\n"
+        f"Licence: {lineage.licence}, from the base and the adapters. Options and hashes: `nomoat.json`.\n\n"
+        f"```\nnomoat chat {adapter.base_name}+{lineage.name}\n```\n\n"
+        f"{how_to_load(lineage.name)}"
+    )
+
+
+def with_metrics(lineage: Lineage, metrics: Mapping[str, Any]) -> Lineage:
+    """The lineage with what was measured."""
+    return dataclasses.replace(lineage, metrics=dict(metrics))

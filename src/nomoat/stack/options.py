@@ -1,0 +1,49 @@
+"""The options of combining adapters: flags and configuration keys are drawn from here."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from nomoat.core.errors import UsageError
+from nomoat.core.options import option
+
+# Named here so that flags can be drawn without the methods themselves; ``methods.py`` has one function for each.
+ON_FACTORS = ("concat", "linear", "task_arithmetic", "slerp", "knots_ties")
+ON_ENTRIES = ("ties", "dare", "dare_ties", "della", "della_linear", "magnitude_prune")
+METHODS = (*ON_FACTORS, *ON_ENTRIES)
+NORMALIZED = ("ties", "knots_ties")  # a mean by their papers; the others are sums
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CombineOptions:
+    """How several adapters become one. Every field is explained by its own help."""
+
+    method: str = option("concat", "how the updates are put together; concat is their exact sum", choices=METHODS)
+    rank: int = option(0, "compress every module to this rank; 0: as the method leaves it, which is exact")
+    energy: float = option(0.0, "compress each module to the lowest rank that keeps this share of its energy: 0.999")
+    density: float = option(0.5, "share of entries that ties, dare, della and magnitude_prune keep")
+    epsilon: float = option(0.1, "della: how far the keeping probability strays from the density, up and down")
+    scale: float = option(1.0, "multiplies the result (lambda in the papers)")
+    normalize: bool | None = option(None, "divide by the weights that took part; ties does unless told otherwise")
+    seed: int = option(0, "of what dare and della draw")
+
+    @property
+    def normalizes(self) -> bool:
+        """``normalize``, or what the method's paper does."""
+        return self.method in NORMALIZED if self.normalize is None else self.normalize
+
+
+def check(options: CombineOptions) -> None:
+    """Raise ``UsageError`` on values and combinations that make no sense."""
+    if options.method not in METHODS:
+        raise UsageError(f"no method {options.method!r}", hint="one of: " + ", ".join(METHODS))
+    if options.rank < 0:
+        raise UsageError(f"--rank cannot be {options.rank}", hint="give 1 or more, or 0 for as many as it takes")
+    if not 0.0 <= options.energy <= 1.0:
+        raise UsageError(f"--energy {options.energy:g} is not a share", hint="give a share of 1, such as 0.999")
+    if not 0.0 < options.density <= 1.0:
+        raise UsageError(f"--density {options.density:g} is not a share", hint="give more than 0 and at most 1")
+    if options.method in ON_ENTRIES and not options.rank:
+        raise UsageError(
+            f"{options.method} changes single entries, so its result has full rank", hint="say how much: --rank 32"
+        )

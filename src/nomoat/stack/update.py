@@ -1,0 +1,131 @@
+"""What an adapter adds to one module, as two factors with every scale folded in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nomoat.core.errors import UsageError
+from nomoat.model.adapters import Adapter, adaptable
+from nomoat.model.decoder import Decoder
+from nomoat.model.delta import Delta
+from nomoat.model.frozen import FrozenWeight
+
+_ROWS_AT_ONCE = 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Update:
+    """``lora_B @ lora_A``: float32, ``lora_A`` (R, in), ``lora_B`` (out, R). On an embedding ``in`` is the vocabulary.
+
+    R may be larger than both sizes, and larger than the rank of the product.
+    """
+
+    lora_A: Tensor
+    lora_B: Tensor
+
+    @property
+    def rank(self) -> int:
+        """R, the number of columns of B."""
+        return self.lora_A.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+        return self.lora_B.shape[0], self.lora_A.shape[1]
+
+    def dense(self) -> Tensor:
+        """The product. (out, in)."""
+        return self.lora_B @ self.lora_A
+
+    def scaled(self, weight: float) -> Update:
+        """``weight`` times this update."""
+        return Update(self.lora_A, self.lora_B * weight)
+
+    def dot(self, other: Update) -> float:
+        """Sum over all entries of the product of both, without forming either."""
+        b, a = self.lora_B.double().T @ other.lora_B.double(), self.lora_A.double() @ other.lora_A.double().T
+        return float((b * a).sum())
+
+    @property
+    def energy(self) -> float:
+        """Square of the Frobenius norm."""
+        return max(self.dot(self), 0.0)
+
+
+Updates = dict[str, Update]  # by module name
+
+
+def nothing(out_dim: int, in_dim: int) -> Update:
+    """The update of rank 0."""
+    return Update(torch.empty(0, in_dim), torch.empty(out_dim, 0))
+
+
+def concatenated(updates: Sequence[Update]) -> Update:
+    """The sum of updates, exactly: their factors side by side. Ranks add up."""
+    return Update(torch.cat([each.lora_A for each in updates]), torch.cat([each.lora_B for each in updates], dim=1))
+
+
+def factored(matrix: Tensor) -> Update:
+    """A full matrix (out, in) as an update of rank ``min(out, in)``, exactly."""
+    out_dim, in_dim = matrix.shape
+    if out_dim <= in_dim:
+        return Update(matrix, torch.eye(out_dim))
+    return Update(torch.eye(in_dim), matrix)
+
+
+def update_of(adapter: Adapter, module: str, weight: FrozenWeight | None = None) -> Update:
+    """What ``adapter`` adds to one of its modules.
+
+    A DoRA needs the base's ``weight``: its update is the difference to it, of full rank. Raises ``UsageError`` for a
+    DoRA without.
+    """
+    delta = adapter.deltas[module]
+    if delta.magnitude is None:
+        return _low_rank(delta)
+    if weight is None:
+        raise UsageError(
+            f"adapter {adapter.name!r} is a DoRA: what it adds depends on the base's weights",
+            hint="open the base with it",
+        )
+    return factored(dora_difference(delta, weight))
+
+
+def updates_of(adapter: Adapter, decoder: Decoder | None = None) -> Updates:
+    """Every module's update; see ``update_of``."""
+    weights = adaptable(decoder) if decoder is not None else {}
+    return {module: update_of(adapter, module, weights.get(module)) for module in adapter.deltas}
+
+
+def is_low_rank(adapter: Adapter) -> bool:
+    """Whether the adapter's updates are products of its factors alone: true but for DoRA."""
+    return all(delta.magnitude is None for delta in adapter.deltas.values())
+
+
+@torch.no_grad()
+def _low_rank(delta: Delta) -> Update:
+    a, b = delta.lora_A.detach(), delta.lora_B.detach()
+    if delta.anchor is not None:  # PiSSA: what the factors began as is subtracted
+        held_a, held_b = delta.anchor
+        a, b = torch.cat([a, held_a]), torch.cat([b, -held_b], dim=1)
+    return Update(a, b * delta.scaling)
+
+
+@torch.no_grad()
+def dora_difference(delta: Delta, weight: FrozenWeight) -> Tensor:
+    """``magnitude * (W + s B A) / |W + s B A| - W``, norms over each row. (out, in).
+
+    Liu et al. 2024 (arXiv 2402.09353), equation 5. Computed in double precision, since it is a small difference.
+    """
+    assert delta.magnitude is not None
+    parts = []
+    for start in range(0, weight.shape[0], _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        base = weight.expand(rows).double()
+        moved = base + (delta.lora_B[rows].double() @ delta.lora_A.double()) * delta.scaling
+        ratio = delta.magnitude[rows].double() / moved.norm(dim=1)
+        parts.append((moved * ratio[:, None] - base).float())
+    return torch.cat(parts)

@@ -1,0 +1,152 @@
+"""Adapters of a store to one new adapter with its lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from adapters import dense, random_adapter
+from nomoat.core.errors import AdapterMismatch, UsageError
+from nomoat.core.files import sha256_file
+from nomoat.core.records import Done, Note, Record
+from nomoat.core.store import Lineage, Parent, Store, read_lineage, write_lineage
+from nomoat.model.adapter_files import save_adapter
+from nomoat.model.adapters import Adapter
+from nomoat.model.load import Base
+from nomoat.stack.job import open_parts, stack
+from nomoat.stack.options import CombineOptions
+from tiny import tiny_base
+
+
+@pytest.fixture
+def store(own_home: Path) -> Store:
+    return Store(own_home)
+
+
+@pytest.fixture
+def base(own_home: Path) -> Base:
+    return tiny_base(own_home / "bases" / "tiny")
+
+
+def keep(store: Store, adapter: Adapter, licence: str = "") -> None:
+    with store.writing("adapters", adapter.name) as folder:
+        save_adapter(adapter, folder)
+        parents = (Parent("base", "tiny", ""),)
+        write_lineage(folder, Lineage(kind="adapters", name=adapter.name, licence=licence, parents=parents))
+
+
+def run(records: Iterator[Record]) -> tuple[Done, str]:
+    seen = list(records)
+    done = seen[-1]
+    assert isinstance(done, Done)
+    return done, "\n".join(record.text for record in seen if isinstance(record, Note))
+
+
+def test_two_adapters_become_one_that_is_their_exact_sum(store: Store, base: Base) -> None:
+    first = random_adapter(base, "scribe", 1, rank=3)
+    second = random_adapter(base, "sql", 2, rank=2, target_modules=("q_proj", "down_proj"), use_rslora=True)
+    keep(store, first, "mit")
+    keep(store, second, "apache-2.0 AND mit")
+    done, said = run(stack(open_parts(store, ["scribe", "sql:0.5"]), CombineOptions(), store, name="both"))
+    assert done.result["highest_rank"] == 5 and done.result["kept_energy"] == 1.0
+    assert "exact, at rank 5" in said and "rank_pattern" in said
+    both = dense(base.load_adapter(store.find("adapters", "both")), base)
+    for module, matrix in dense(first, base).items():
+        other = dense(second, base).get(module, torch.zeros_like(matrix))
+        torch.testing.assert_close(both[module], matrix + 0.5 * other, atol=1e-6, rtol=1e-6)
+
+
+def test_the_lineage_names_parents_licences_method_and_weights(store: Store, base: Base) -> None:
+    for name, seed, licence in (("scribe", 1, "mit"), ("sql", 2, "apache-2.0 AND mit")):
+        keep(store, random_adapter(base, name, seed, rank=2), licence)
+    options = CombineOptions(method="ties", rank=4, density=0.3)
+    run(stack(open_parts(store, ["scribe", "sql:0.5"]), options, store, name="both"))
+    folder = store.find("adapters", "both")
+    lineage = read_lineage(folder)
+    assert lineage is not None
+    assert [(parent.kind, parent.name) for parent in lineage.parents] == [
+        ("base", "tiny"), ("adapter", "scribe"), ("adapter", "sql"),
+    ]  # fmt: skip
+    weights_file = store.find("adapters", "sql") / "adapter_model.safetensors"
+    assert lineage.parents[2].sha256 == sha256_file(weights_file)
+    assert lineage.licence == "mit AND apache-2.0"
+    assert lineage.options["method"] == "ties" and lineage.options["weights"] == {"scribe": 1.0, "sql": 0.5}
+    assert 0 < lineage.metrics["kept_energy"] < 1
+    card = (folder / "README.md").read_text()
+    assert "made of `scribe` at 1, `sql` at 0.5 by ties" in card and "keeping" in card
+
+
+def test_compression_is_counted_and_an_energy_chooses_ranks(store: Store, base: Base) -> None:
+    for seed in (1, 2):
+        keep(store, random_adapter(base, f"a{seed}", seed, rank=4))
+    lost, said = run(stack(open_parts(store, ["a1", "a2"]), CombineOptions(rank=3), store, name="small"))
+    assert lost.result["highest_rank"] == 3 and lost.result["kept_energy"] < 1
+    assert "compression keeps" in said
+    enough, _ = run(stack(open_parts(store, ["a1", "a2"]), CombineOptions(energy=0.95), store, name="enough"))
+    assert all(module["kept"] >= 0.95 for module in enough.result["modules"])
+    assert enough.result["highest_rank"] < 8
+
+
+def test_a_dora_is_refused_without_a_rank_and_taken_with_one(store: Store, base: Base) -> None:
+    keep(store, random_adapter(base, "plain", 1, rank=2))
+    dora = random_adapter(base, "dora", 2, rank=2, use_dora=True)
+    keep(store, dora)
+    opened = open_parts(store, ["plain", "dora"])
+    with pytest.raises(UsageError, match="'dora' is a DoRA") as caught:
+        run(stack(opened, CombineOptions(), store, name="both"))
+    assert "--rank" in caught.value.hint
+    done, _ = run(stack(opened, CombineOptions(rank=32), store, name="both"))
+    both, plain = dense(base.load_adapter(store.find("adapters", "both")), base), dense(opened.adapters[0], base)
+    for module, matrix in dense(dora, base).items():
+        torch.testing.assert_close(both[module], plain[module] + matrix, atol=1e-5, rtol=1e-4)
+    assert done.result["kept_energy"] == pytest.approx(1.0, abs=1e-9)
+
+
+def test_adapters_that_cancel_leave_nothing(store: Store, base: Base) -> None:
+    keep(store, random_adapter(base, "one", 1, rank=2))
+    keep(store, random_adapter(base, "same", 1, rank=2))
+    with pytest.raises(UsageError, match="nothing is left"):
+        run(stack(open_parts(store, ["one", "same:-1"]), CombineOptions(rank=2), store, name="none"))
+
+
+def test_an_adapter_of_another_base_is_refused(store: Store, base: Base, own_home: Path) -> None:
+    keep(store, random_adapter(base, "mine", 1, rank=2))
+    other = tiny_base(own_home / "bases" / "other", seed=1)
+    keep(store, random_adapter(other, "theirs", 2, rank=2))
+    with pytest.raises(AdapterMismatch, match="'theirs'"):
+        open_parts(store, ["mine", "theirs"])
+
+
+def test_a_taken_name_is_refused_before_the_work(store: Store, base: Base) -> None:
+    keep(store, random_adapter(base, "one", 1, rank=2))
+    with pytest.raises(UsageError, match="there is an adapter 'one' already"):
+        run(stack(open_parts(store, ["one:0.5"]), CombineOptions(), store, name="one"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (CombineOptions(method="ties"), "full rank"),
+        (CombineOptions(method="sum"), "no method"),
+        (CombineOptions(rank=-1), "--rank"),
+        (CombineOptions(energy=1.5), "--energy"),
+        (CombineOptions(method="dare", rank=2, density=0.0), "--density"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: CombineOptions, words: str, store: Store, base: Base) -> None:
+    keep(store, random_adapter(base, "one", 1, rank=2))
+    with pytest.raises(UsageError, match=words):
+        run(stack(open_parts(store, ["one"]), options, store, name="new"))
+
+
+def test_what_is_drawn_depends_on_the_seed_alone(store: Store, base: Base) -> None:
+    for seed in (1, 2):
+        keep(store, random_adapter(base, f"a{seed}", seed, rank=2))
+    opened = open_parts(store, ["a1", "a2"])
+    for name, seed in (("x", 0), ("y", 0), ("z", 1)):
+        run(stack(opened, CombineOptions(method="dare", rank=4, seed=seed), store, name=name))
+    x, y, z = ((store.find("adapters", name) / "adapter_model.safetensors").read_bytes() for name in "xyz")
+    assert x == y != z

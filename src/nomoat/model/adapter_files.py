@@ -15,7 +15,7 @@ from torch import nn
 
 from nomoat.core.errors import AdapterMismatch, FormatError, UnsupportedType
 from nomoat.formats.peft import read_adapter, write_adapter
-from nomoat.model.adapters import Adapter, AdapterConfig, adaptable
+from nomoat.model.adapters import Adapter, AdapterConfig, adaptable, layer_of
 from nomoat.model.decoder import Decoder
 from nomoat.model.delta import Delta
 from nomoat.model.fingerprint import Fingerprint
@@ -96,6 +96,9 @@ def _peft_targets(adapter: Adapter) -> list[str]:
     by_end: dict[str, list[str]] = {}
     for module in adapter.deltas:
         by_end.setdefault(module.rsplit(".", 1)[-1], []).append(module)
+    layers = [layer for module in adapter.deltas if (layer := layer_of(module)) is not None]
+    if layers and min(layers) > 0:  # ends would have PEFT attach to the layers below as well
+        return sorted(adapter.deltas)
     counts = {len(modules) for end, modules in by_end.items() if end not in ("lm_head", "embed_tokens")}
     if len(counts) <= 1 and adapter.config.target_modules:
         return sorted(by_end)

@@ -27,7 +27,8 @@ _PREFIX = "base_model.model."
 class AdapterConfig:
     """How an adapter is made. Patterns map a regular expression on module names to a rank or an alpha (as PEFT's).
 
-    ``scaling`` is ``alpha / rank``, or ``alpha / sqrt(rank)`` with ``use_rslora``.
+    ``scaling`` is ``alpha / rank``, or ``alpha / sqrt(rank)`` with ``use_rslora``. Layers under ``first_layer`` get
+    none.
     """
 
     rank: int = 16
@@ -38,6 +39,7 @@ class AdapterConfig:
     init: str = "kaiming"
     rank_pattern: Mapping[str, int] = dataclasses.field(default_factory=dict)
     alpha_pattern: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    first_layer: int = 0
 
     def __post_init__(self) -> None:
         if self.rank < 1 or any(rank < 1 for rank in self.rank_pattern.values()):
@@ -87,6 +89,12 @@ class Adapter:
         return sum(parameter.numel() for parameter in self.parameters().values())
 
 
+def layer_of(module: str) -> int | None:
+    """Number of the layer that a module stands in; none for the embedding and the head."""
+    match = re.search(r"\.layers\.(\d+)\.", module)
+    return int(match[1]) if match else None
+
+
 def _is_embedding(module: str) -> bool:
     return module.endswith("embed_tokens")
 
@@ -122,6 +130,8 @@ def new_adapter(
     weights = adaptable(decoder)
     deltas = {}
     for module in chosen_modules(decoder, config.target_modules):
+        if (layer := layer_of(module)) is not None and layer < config.first_layer:
+            continue
         generator = torch.Generator().manual_seed(seed_of(seed, module))
         if config.use_dora and _is_embedding(module):
             raise UsageError("DoRA on embed_tokens is not supported", hint="leave embed_tokens out of --target-modules")

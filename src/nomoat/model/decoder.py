@@ -32,6 +32,14 @@ class TokenLosses:
     greedy: Tensor
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Below:
+    """What enters layer number ``layer``, (T, D), where the layers under it have run already."""
+
+    layer: int
+    hidden: Tensor
+
+
 class Rotation:
     """Cosine and sine of the positions of one batch, for each kind of rotary embedding it needs."""
 
@@ -184,18 +192,36 @@ class Decoder(nn.Module):
         self._ropes = {layer.rope for layer in config.layers if layer.rope is not None}
         self._step = DecodeStep(self)
 
-    def forward(self, tokens: Tensor, layout: Layout, stack: AnyStack = EMPTY, cache: KVCache | None = None) -> Tensor:
-        """Hidden states after the last norm. tokens (T,) -> (T, D)."""
+    def forward(
+        self,
+        tokens: Tensor,
+        layout: Layout,
+        stack: AnyStack = EMPTY,
+        cache: KVCache | None = None,
+        below: Below | None = None,
+    ) -> Tensor:
+        """Hidden states after the last norm, going on from ``below`` where it is given. tokens (T,) -> (T, D)."""
         rotation = Rotation(layout.positions().to(tokens.device), self._ropes)
-        x = self.embed_tokens(tokens, stack)
-        if self.config.embed_scale != 1.0:
-            x = x * self.config.embed_scale
-        if cache is not None and self._step.takes(layout, stack, cache):
+        first, x = (0, self._embed(tokens, stack)) if below is None else (below.layer, below.hidden)
+        if cache is not None and first == 0 and self._step.takes(layout, stack, cache):
             return self._step.run(x, layout, stack, cache, rotation.angles)
-        for block in self.layers:
+        for block in self.layers[first:]:
             x = block(x, layout, rotation, stack, cache)
         out: Tensor = self.norm(x)
         return out
+
+    @torch.no_grad()
+    def entering(self, tokens: Tensor, layout: Layout, layer: int) -> Tensor:
+        """What the bare base hands to layer number ``layer``. tokens (T,) -> (T, D)."""
+        rotation = Rotation(layout.positions().to(tokens.device), self._ropes)
+        x = self._embed(tokens, EMPTY)
+        for block in self.layers[:layer]:
+            x = block(x, layout, rotation, EMPTY, None)
+        return x
+
+    def _embed(self, tokens: Tensor, stack: AnyStack) -> Tensor:
+        x: Tensor = self.embed_tokens(tokens, stack)
+        return x if self.config.embed_scale == 1.0 else x * self.config.embed_scale
 
     def logits(self, hidden: Tensor, stack: AnyStack = EMPTY) -> Tensor:
         """Scores of the next token; a mixed stack's lengths count these rows. (n, D) -> (n, V)."""
@@ -204,7 +230,7 @@ class Decoder(nn.Module):
         return self._head().logits(hidden)
 
     def next_token_losses(
-        self, tokens: Tensor, layout: Layout, loss_mask: Tensor, stack: AnyStack = EMPTY
+        self, tokens: Tensor, layout: Layout, loss_mask: Tensor, stack: AnyStack = EMPTY, below: Below | None = None
     ) -> TokenLosses:
         """Losses of the tokens that ``loss_mask`` (T,) marks, first tokens of segments left out.
 
@@ -213,7 +239,7 @@ class Decoder(nn.Module):
         learned = loss_mask.clone()
         learned[layout.first_tokens()[torch.tensor(layout.lengths) > 0]] = False
         places = learned.nonzero()[:, 0]  # (n,)
-        hidden = self(tokens, layout, stack).index_select(0, places - 1)
+        hidden = self(tokens, layout, stack, below=below).index_select(0, places - 1)
         targets = tokens[places]
         if self._head_is_adapted(stack):
             worn = stack.take(places - 1) if isinstance(stack, MixedStack) else stack

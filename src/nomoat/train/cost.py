@@ -36,6 +36,10 @@ class Work:
             self.pieces + other.pieces,
         )
 
+    def share(self, part: float) -> Work:
+        """That part of the work, in whole numbers."""
+        return Work(*(round(part * n) for n in (self.tokens, self.learned, self.squares, self.pieces)))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Weights:
@@ -46,13 +50,15 @@ class Weights:
     square: float
 
     @classmethod
-    def of(cls, config: ModelConfig) -> Weights:
+    def of(cls, config: ModelConfig, *, skipped: int = 0, forward_only: int = 0) -> Weights:
+        """``skipped`` layers are not run at all, ``forward_only`` ones have no gradient through them."""
         c = config
+        learning = c.n_layers - skipped - forward_only
         attention = c.d_model * c.head_dim * (2 * c.n_heads + 2 * c.n_kv_heads)
         mlp = 3 * c.d_model * c.d_ff
         # Two products of a pair (scores and values) forward, four backward, over half the square.
-        pair = 3 * c.n_layers * c.n_heads * c.head_dim
-        return cls(2.0 * c.n_layers * (attention + mlp), 2.0 * c.d_model * c.vocab_size, float(pair))
+        pair = (3 * learning + forward_only) * c.n_heads * c.head_dim
+        return cls((2.0 * learning + forward_only) * (attention + mlp), 2.0 * c.d_model * c.vocab_size, float(pair))
 
     def units(self, work: Work) -> float:
         """Multiply-adds of some work."""

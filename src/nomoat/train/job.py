@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nomoat.core.bases import resolve_base
-from nomoat.core.errors import DataError
+from nomoat.core.errors import DataError, UsageError
 from nomoat.core.records import Note, Progress, Record
 from nomoat.core.store import Store
 from nomoat.data.encode import EncodedSet, EncodeOptions, encode_rows
@@ -24,6 +24,7 @@ from nomoat.model.template import Encoded
 from nomoat.train.dataset import find_or_add
 from nomoat.train.options import TuneOptions
 from nomoat.train.parents import Origin, base_origin, data_origin, split_hashes
+from nomoat.train.prefix import Prefix
 from nomoat.train.sft import SftBatches, sft_task
 from nomoat.train.state import Task
 
@@ -59,9 +60,19 @@ class Job:
             seed=options.seed,
         )
 
-    def task(self, batches: SftBatches) -> Task[Packed]:
-        """What the loop runs."""
-        return sft_task(self.base, self.adapter, batches, self.held_out, self.options.lora_plus_ratio)
+    def task(self, batches: SftBatches, prefix: Prefix | None = None) -> Task[Packed]:
+        """What the loop runs. ``prefix`` gives what enters the first layer that learns."""
+        return sft_task(self.base, self.adapter, batches, self.held_out, self.options.lora_plus_ratio, prefix)
+
+    @property
+    def frozen_layers(self) -> int:
+        """Layers under the first that learns; they need to run once for each row only."""
+        return self.adapter.config.first_layer
+
+    def rows_used(self, steps: int) -> list[Encoded]:
+        """Training rows that come up in that many steps, and the held-out ones."""
+        numbers = self.batches(self.options.pack_tokens).used(steps)
+        return [*(self.rows.rows[number] for number in numbers), *self.held_out]
 
     @property
     def steps(self) -> int:
@@ -84,23 +95,32 @@ class Job:
         return max(1, affordable, math.ceil(batches.steps_per_epoch / _EVALS_PER_EPOCH))
 
 
-def prepare(options: TuneOptions, store: Store) -> Generator[Record, None, Job]:
-    """Load the base, encode the rows, make the adapter."""
+def prepare(options: TuneOptions, store: Store, beside: Job | None = None) -> Generator[Record, None, Job]:
+    """Load the base, encode the rows, make the adapter. A job ``beside`` it on the same base lends what they share."""
     path = resolve_base(store, options.base)
     folder = yield from find_or_add(store, options.data)
-    yield Progress("opening the base", 0, None)
-    base = open_base(store, options.base)
-    rows, held_out = yield from _encode(options, folder, base)
-    config = adapter_config(options)
+    if beside is None:
+        yield Progress("opening the base", 0, None)
+    base = open_base(store, options.base) if beside is None else beside.base
+    if beside is not None and _encoding(beside.options) == (folder.name, *_encoding(options)[1:]):
+        rows, held_out = beside.rows, beside.held_out
+    else:
+        rows, held_out = yield from _encode(options, folder, base)
+    config = adapter_config(options, base.decoder.config.n_layers)
     adapter = base.new_adapter(config, seed=options.seed, name=options.name)
-    origins = base_origin(store, options.base, base), data_origin(folder)
+    of_base = base_origin(store, options.base, base) if beside is None else beside.base_origin
     made_of = {"base": base.fingerprint.exact, **split_hashes(folder), "tokens": _hash([*rows.rows, *held_out])}
     yield Note(
         f"{base.name}, adapter of {adapter.n_parameters / 1e6:.2f} M parameters, {len(rows.rows):,} rows, "
         f"{len(held_out):,} held out"
     )
     named = dataclasses.replace(options, data=folder.name, base=_lasting_name(options.base, path))
-    return Job(named, base, adapter, rows, held_out, *origins, made_of)
+    return Job(named, base, adapter, rows, held_out, of_base, data_origin(folder), made_of)
+
+
+def _encoding(options: TuneOptions) -> tuple[Any, ...]:
+    """All that encoded rows depend on besides the base."""
+    return options.data, options.max_seq_len, options.over_length, options.loss, options.chat, options.eval_rows
 
 
 def _lasting_name(spec: str, path: Path) -> str:
@@ -155,8 +175,10 @@ def _hash(rows: list[Encoded]) -> str:
     return digest.hexdigest()
 
 
-def adapter_config(options: TuneOptions) -> AdapterConfig:
-    """The adapter that the options describe."""
+def adapter_config(options: TuneOptions, n_layers: int) -> AdapterConfig:
+    """The adapter that the options describe, over a base of that many layers."""
+    if options.top_layers > n_layers:
+        raise UsageError(f"--top-layers {options.top_layers}: the base has {n_layers} layers")
     ranks = {name: int(rank) for name, rank in (options.rank_pattern or {}).items()}
     return AdapterConfig(
         rank=options.rank,
@@ -167,4 +189,5 @@ def adapter_config(options: TuneOptions) -> AdapterConfig:
         init=options.init,
         rank_pattern=ranks,
         alpha_pattern=options.alpha_pattern or {},
+        first_layer=n_layers - options.top_layers if options.top_layers else 0,
     )

@@ -1,43 +1,24 @@
-"""The one training loop: a generator of records over any (batches, loss).
+"""The one training loop: a generator of records over any (batches, loss), for one learner or several side by side.
 
-It knows nothing of what is learned. It accumulates gradients over a step's pieces, clips, updates, measures the
-held-out loss, keeps the best parameters, stops early, and leaves snapshots from which a run goes on to the same
-bytes. Every decision depends on the state alone, never on the clock, except when to write a snapshot.
+It knows nothing of what is learned. In each round every learner that is not over takes a step: their gradients are
+added, apart or in one forward pass for all (``gradients``), and each makes its own update. Closing the generator, or
+Ctrl-C, leaves snapshots from which a run goes on to the same bytes.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Generator
-from typing import Generic
+from collections.abc import Callable, Generator, Sequence
 
-import torch
-from torch import Tensor
+from nomoat.core.errors import Interrupted
+from nomoat.core.records import Record
+from nomoat.train.learner import Learner, LoopOptions
+from nomoat.train.state import Keeper, Outcome, P, Snapshot, StepBatch, Task
 
-from nomoat.core.errors import Interrupted, NumericError
-from nomoat.core.records import Eval, Note, Record, Step
-from nomoat.train.adamw import AdamW, AdamWOptions
-from nomoat.train.clock import Clock
-from nomoat.train.schedule import factor, warmup_steps
-from nomoat.train.state import HeldOut, Keeper, Outcome, P, Snapshot, State, StepBatch, Task
+__all__ = ["LoopOptions", "apart", "train", "train_together"]
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LoopOptions:
-    """``warmup`` is a fraction of ``steps``; ``clip`` and ``patience`` are off at 0; ``eval_every`` in steps."""
-
-    steps: int
-    lr: float
-    schedule: str = "cosine"
-    warmup: float = 0.03
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    clip: float = 1.0
-    eval_every: int = 0
-    patience: int = 0
+# Adds the gradient of each step's mean loss to its learner's parameters, and returns these means.
+Gradients = Callable[[Sequence[tuple[Learner[P], StepBatch[P]]]], list[float]]
 
 
 def train(
@@ -46,195 +27,49 @@ def train(
     """Run ``task`` for ``options.steps`` steps, from ``start`` where given; return how it ended.
 
     The task's parameters hold the result: the best held-out ones, or the last where nothing is held out.
-    Closing the generator, or Ctrl-C, saves a snapshot first. Raises ``NumericError`` with the rows of the step
-    when a loss or gradient is not finite, ``Interrupted`` on Ctrl-C.
+    Raises ``NumericError`` with the rows of the step when a loss or gradient is not finite, ``Interrupted`` on Ctrl-C.
     """
-    run = _Run(task, options, keeper, start)
+    outcomes = yield from train_together([Learner(task, options, keeper=keeper, start=start)], apart)
+    return outcomes[0]
+
+
+def train_together(learners: Sequence[Learner[P]], gradients: Gradients[P]) -> Generator[Record, None, list[Outcome]]:
+    """Run several learners to their ends, a step each in turn; one that ends earlier waits for the others."""
     try:
-        yield from run.records()
-        return run.finish()
+        while True:
+            for learner in learners:
+                yield from learner.between_steps()
+            steps = [(learner, learner.take()) for learner in learners if not learner.over]
+            if not steps:
+                return [learner.finish() for learner in learners]
+            for (learner, batch), loss in zip(steps, gradients(steps)):
+                yield learner.update(batch, loss)
     except KeyboardInterrupt as stop:
-        run.leave_snapshot()
-        hint = keeper.resume_command if keeper is not None else ""
-        raise Interrupted(f"stopped by you after step {run.state.step}", hint=hint) from stop
+        _leave_snapshots(learners)
+        furthest = max(learner.state.step for learner in learners)
+        raise Interrupted(f"stopped by you after step {furthest}", hint=learners[0].resume_command) from stop
     except GeneratorExit:
-        run.leave_snapshot()
+        _leave_snapshots(learners)
         raise
 
 
-class _Run(Generic[P]):
-    def __init__(self, task: Task[P], options: LoopOptions, keeper: Keeper | None, start: Snapshot | None) -> None:
-        self.task, self.options, self.keeper = task, options, keeper
-        self.optimizer = AdamW(
-            task.parameters,
-            AdamWOptions(options.beta1, options.beta2, options.eps, options.weight_decay, task.lr_scale),
-        )
-        self.warmup = warmup_steps(options.steps, options.warmup)
-        self.state, self.best = State(), dict[str, Tensor]()
-        self.saved: State | None = None
-        self.train_loss = math.nan
-        self.updating = False
-        if start is not None:
-            self._restore(start)
-        self._clock = Clock(self.state.elapsed_s, self.state.cpu_s)
+def _leave_snapshots(learners: Sequence[Learner[P]]) -> None:
+    for learner in learners:
+        learner.leave_snapshot()
 
-    @torch.no_grad()
-    def _restore(self, start: Snapshot) -> None:
-        for name, parameter in self.task.parameters.items():
-            parameter.copy_(start.parameters[name])
-        self.optimizer.load(start.moments, updates=start.state.step)
-        self.best = {name: value.clone() for name, value in start.best.items()}
-        self.state = self.saved = start.state
 
-    def records(self) -> Generator[Record]:
-        while True:
-            if self._eval_due():
-                yield self._told(self._evaluate())
-            if self._stopped_early():
-                yield self._told(self._why_early())
-                return
-            if self.state.step >= self.options.steps:
-                return
-            if self._save_due():
-                self._save()
-            yield self._told(self._step())
+def apart(steps: Sequence[tuple[Learner[P], StepBatch[P]]]) -> list[float]:
+    """Gradients of one piece after the other."""
+    return [_accumulate(learner, batch) for learner, batch in steps]
 
-    def _told(self, record: Record) -> Record:
-        if self.keeper is not None:
-            self.keeper.write(record)
-        return record
 
-    # -- one step
-
-    def _step(self) -> Step:
-        self._clock.start_lap()
-        batch, cursor = self.task.batches.take(self.state.cursor)
-        lr = self.options.lr * factor(self.options.schedule, self.state.step, self.options.steps, self.warmup)
-        self.optimizer.zero_grad()
-        loss = self._accumulate(batch)
-        norm = self._clip(batch)
-        # From here to the new state an interruption finds parameters that belong to no step; see leave_snapshot.
-        self.updating = True
-        self.optimizer.update(lr)
-        elapsed_s, cpu_s = self._clock.totals()
-        self.state = dataclasses.replace(
-            self.state,
-            step=self.state.step + 1,
-            cursor=cursor,
-            tokens=self.state.tokens + batch.tokens,
-            elapsed_s=elapsed_s,
-            train_s=self.state.train_s + self._clock.lap_s(),
-            cpu_s=cpu_s,
-        )
-        self.updating = False
-        self.optimizer.zero_grad()
-        self.train_loss = loss
-        return self._step_record(loss, lr, norm, batch.tokens)
-
-    def _accumulate(self, batch: StepBatch[P]) -> float:
-        total = 0.0
-        for piece in batch.pieces:
-            loss = self.task.loss(piece) / batch.count
-            value = loss.item()
-            if not math.isfinite(value):
-                raise self._not_a_number("loss", value, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += value
-        return total
-
-    def _clip(self, batch: StepBatch[P]) -> float:
-        limit = self.options.clip or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(list(self.task.parameters.values()), limit).item()
-        if not math.isfinite(norm):
-            raise self._not_a_number("gradient", norm, batch)
-        return norm
-
-    def _not_a_number(self, what: str, value: float, batch: StepBatch[P]) -> NumericError:
-        rows = ", ".join(batch.rows)
-        return NumericError(
-            f"step {self.state.step + 1}: the {what} is {value}; the rows of this step are {rows}",
-            hint="look at these rows, or lower --lr and start again",
-        )
-
-    def _step_record(self, loss: float, lr: float, norm: float, tokens: int) -> Step:
-        rate, remaining_s = self._clock.step_done(tokens, self._steps_left(), self._evals_left())
-        state = self.state
-        return Step(state.step, self.options.steps, loss, lr, norm, tokens, rate, state.elapsed_s, remaining_s)
-
-    def _steps_left(self) -> int:
-        return self.options.steps - self.state.step
-
-    def _evals_left(self) -> int:
-        if self.task.evaluate is None or not self._steps_left():
-            return 0
-        every = self.options.eval_every or self.options.steps
-        return math.ceil(self.options.steps / every) - (self.state.step - 1) // every
-
-    # -- held-out rows
-
-    def _eval_due(self) -> bool:
-        step, every = self.state.step, self.options.eval_every
-        at_mark = step in (0, self.options.steps) or (every > 0 and step % every == 0)
-        return self.task.evaluate is not None and at_mark and self.state.evaluated != step
-
-    def _evaluate(self) -> Eval:
-        assert self.task.evaluate is not None
-        self._clock.start_lap()
-        held_out = self.task.evaluate()
-        self._clock.eval_done()
-        if not math.isfinite(held_out.loss):
-            raise NumericError(f"after step {self.state.step} the held-out loss is {held_out.loss}", hint="lower --lr")
-        is_best = self._note_result(held_out)
-        return Eval(self.state.step, held_out.loss, held_out.tokens, best=is_best)
-
-    def _note_result(self, held_out: HeldOut) -> bool:
-        state, loss = self.state, held_out.loss
-        elapsed_s, cpu_s = self._clock.totals()
-        state = dataclasses.replace(state, evaluated=state.step, elapsed_s=elapsed_s, cpu_s=cpu_s)
-        if state.step == 0:
-            self.state = dataclasses.replace(state, before_loss=loss)
-            return False
-        if state.best_loss is not None and loss >= state.best_loss:
-            self.state = dataclasses.replace(state, evals_since_best=state.evals_since_best + 1)
-            return False
-        best = {name: value.detach().clone() for name, value in self.task.parameters.items()}
-        self.updating = True
-        self.best = best
-        self.state = dataclasses.replace(state, best_loss=loss, best_step=state.step, evals_since_best=0)
-        self.updating = False
-        return True
-
-    def _stopped_early(self) -> bool:
-        patience = self.options.patience
-        return 0 < patience <= self.state.evals_since_best and self.state.step < self.options.steps
-
-    def _why_early(self) -> Note:
-        return Note(
-            f"stopped early after step {self.state.step} of {self.options.steps}: the held-out loss has not "
-            f"improved in {self.state.evals_since_best} measurements"
-        )
-
-    @torch.no_grad()
-    def finish(self) -> Outcome:
-        """Put the best parameters in place."""
-        for name, value in self.best.items():
-            self.task.parameters[name].copy_(value)
-        return Outcome(self.state, self._stopped_early(), self.train_loss)
-
-    # -- snapshots
-
-    def _save_due(self) -> bool:
-        if self.keeper is None or self.saved == self.state:
-            return False
-        return self.saved is None or self.state.evaluated == self.state.step or self.keeper.due()
-
-    def _save(self) -> None:
-        assert self.keeper is not None
-        parameters = {name: value.data for name, value in self.task.parameters.items()}
-        self.keeper.save(Snapshot(self.state, parameters, self.optimizer.state(), self.best))
-        self.saved = self.state
-
-    def leave_snapshot(self) -> None:
-        """Save where the run stands, unless it was cut in the middle of an update: then the last one serves."""
-        if self.keeper is not None and not self.updating and self.saved != self.state:
-            self._save()
+def _accumulate(learner: Learner[P], batch: StepBatch[P]) -> float:
+    total = 0.0
+    for piece in batch.pieces:
+        loss = learner.task.loss(piece) / batch.count
+        value = loss.item()
+        if not math.isfinite(value):
+            raise learner.not_a_number("loss", value, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += value
+    return total

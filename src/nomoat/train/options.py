@@ -28,6 +28,15 @@ class TuneOptions:
     target_modules: tuple[str, ...] = option(
         ("all-linear",), "what the adapter attaches to: all-linear, or names such as q_proj,v_proj", metavar="NAMES"
     )
+    top_layers: int = option(
+        0, "adapters on this many last layers only; the layers below run once for each row; 0: all layers", metavar="K"
+    )
+    prefix_cache: str = option(
+        "float32",
+        "with --top-layers, how what the layers below give is kept on disk while the run lasts: exactly, in half the "
+        "space, or not at all (it is computed again at every use)",
+        choices=("float32", "bf16", "none"),
+    )
     use_rslora: bool = option(False, "scale by alpha / sqrt(rank), steadier at high ranks")
     use_dora: bool = option(False, "learn the size of each output apart from its direction; slower")
     rank_pattern: dict[str, float] | None = option(  # noqa: RUF009 - None is no mutable default
@@ -85,6 +94,7 @@ class TuneOptions:
 # name -> smallest value that makes sense, whether that value itself does
 _LEAST: dict[str, tuple[float, bool]] = {
     "rank": (1, True),
+    "top_layers": (0, True),
     "lr": (0, False),
     "lora_plus_ratio": (0, False),
     "warmup": (0, True),
@@ -113,6 +123,8 @@ def check(options: TuneOptions) -> None:
         if not dataclasses.asdict(options)[name]:
             what = "DATA" if name == "data" else f"--{name}"
             raise UsageError(f"{what} is missing", hint="nomoat tune DATA --base BASE --name NAME")
+    if options.top_layers and "embed_tokens" in options.target_modules:
+        raise UsageError("--top-layers leaves the embedding as it is", hint="take embed_tokens out of --target-modules")
     if options.minutes is not None and options.finish_by is not None:
         raise UsageError("--minutes and --finish-by both say when to end", hint="give one of them")
     if options.minutes is not None and options.minutes <= 0:

@@ -45,16 +45,16 @@ class Outline:
 
     def work(self, steps: int) -> Work:
         """Work of that many steps."""
-        share = steps / self.sampled
-        each = self.step
-        return Work(*(round(share * n) for n in (each.tokens, each.learned, each.squares, each.pieces)))
+        return self.step.share(steps / self.sampled)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wish:
     """What was asked for, and the limits. ``budget_s`` counts from now; ``None`` where nothing was said.
 
-    ``memory_bytes`` is the user's own bound, ``available_bytes`` what this process could have at most.
+    ``memory_bytes`` is the user's own bound, ``available_bytes`` what this process could have at most. ``once_s``: what
+    is done once before the first step; ``cache_bytes`` what it leaves on disk until the end. ``members``: adapters that
+    learn side by side, of which ``steps`` and ``parameter_bytes`` are sums.
     """
 
     steps: int
@@ -69,6 +69,9 @@ class Wish:
     memory_bytes: int | None = None
     budget_s: float | None = None
     budget_words: str = ""
+    once_s: float = 0.0
+    cache_bytes: int = 0
+    members: int = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,11 +134,11 @@ def _predict(wish: Wish, probe: Probe, model: CostModel, outline: Outline, steps
 
 
 def _seconds(wish: Wish, probe: Probe, model: CostModel, outline: Outline, steps: int) -> float:
-    evals = 1 + math.ceil(steps / wish.eval_every) if outline.held_out.tokens else 0
+    evals = wish.members + math.ceil(steps / wish.eval_every) if outline.held_out.tokens else 0
     training = model.seconds(outline.work(steps)) + steps * probe.update_s
     measuring = evals * probe.forward_share * model.seconds(outline.held_out)
     saves = 1 + evals + (training + measuring) / _CHECKPOINT_S
-    return training + measuring + saves * 4 * wish.parameter_bytes / _DISK_BYTES_PER_S + _CLOSING_S
+    return wish.once_s + training + measuring + saves * 4 * wish.parameter_bytes / _DISK_BYTES_PER_S + _CLOSING_S
 
 
 def _sigma(probe: Probe, model: CostModel, outline: Outline) -> float:
@@ -155,7 +158,7 @@ def _peak(wish: Wish, probe: Probe, outline: Outline) -> int:
 
 def _disk_bytes(wish: Wish) -> int:
     """Checkpoints (parameters, two moments, best; one more than are kept while it is written) and the adapter."""
-    return (4 * (KEPT + 1) + 1) * wish.parameter_bytes
+    return (4 * (KEPT + 1) + 1) * wish.parameter_bytes + wish.cache_bytes
 
 
 # -- memory
@@ -237,6 +240,7 @@ def _given_up_for_time(wish: Wish, steps: int) -> list[str]:
 def _check_disk(wish: Wish, plan: Plan) -> None:
     if plan.disk_bytes > wish.disk_free_bytes:
         raise ResourceError(
-            f"this tune needs {size(plan.disk_bytes)} of disk for checkpoints; {size(wish.disk_free_bytes)} are free",
-            hint="free some space, point NOMOAT_HOME at another disk, or give a smaller --rank",
+            f"this tune needs {size(plan.disk_bytes)} of disk; {size(wish.disk_free_bytes)} are free",
+            hint="free some space, point NOMOAT_HOME at another disk, or give a smaller --rank"
+            + (", or --prefix-cache bf16 or none" if wish.cache_bytes else ""),
         )

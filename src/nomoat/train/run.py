@@ -60,14 +60,10 @@ class RunRecord:
 
 
 class Run:
-    """A run's folder, open for writing."""
+    """A run's folder, open for writing. ``id`` is what the user calls it by: the folder's name, or its sweep's."""
 
-    def __init__(self, path: Path, record: RunRecord) -> None:
-        self.path, self.record = path, record
-
-    @property
-    def id(self) -> str:
-        return self.path.name
+    def __init__(self, path: Path, record: RunRecord, id: str = "") -> None:
+        self.path, self.record, self.id = path, record, id or path.name
 
     @property
     def finished(self) -> bool:
@@ -139,12 +135,17 @@ class Log:
         self._saved_at = time.monotonic()
 
 
-def create_run(store: Store, adapter_name: str, record: RunRecord) -> Run:
-    """Make the folder ``runs/<adapter>-<n>`` with the first free number."""
+def free_run_id(store: Store, adapter_name: str) -> str:
+    """``<adapter>-<n>`` with the first free number."""
     taken = set(store.names("runs"))
     stem = (adapter_name or "tune")[:90]
     number = next(n for n in range(1, len(taken) + 2) if f"{stem}-{n}" not in taken)
-    run_id = f"{stem}-{number}"
+    return f"{stem}-{number}"
+
+
+def create_run(store: Store, adapter_name: str, record: RunRecord) -> Run:
+    """Make the folder of a new run."""
+    run_id = free_run_id(store, adapter_name)
     with store.writing("runs", run_id) as folder:
         write_json(folder / OPTIONS_FILE, dataclasses.asdict(record))
     return Run(store.path("runs", run_id), record)
@@ -153,13 +154,17 @@ def create_run(store: Store, adapter_name: str, record: RunRecord) -> Run:
 def open_run(store: Store, run_id: str) -> Run:
     """The run of that id. Raises ``NotFound`` or ``FormatError``."""
     path = store.find("runs", run_id)
+    return Run(path, read_record(path))
+
+
+def read_record(path: Path) -> RunRecord:
+    """What the run in ``path`` wrote down when it began. Raises ``FormatError``."""
     file = path / OPTIONS_FILE
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        record = RunRecord(**{**values, "settled": Settled(**values["settled"])})
+        return RunRecord(**{**values, "settled": Settled(**values["settled"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FormatError(f"not the record of a run: {error}", file=file) from error
-    return Run(path, record)
 
 
 def check_same(then: dict[str, Any], now: dict[str, Any], *, what: str, hint: str) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 from nomoat.core.errors import Interrupted
 from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Lineage, Store
+from nomoat.model.template import Encoded
 from nomoat.train.artefact import write_artefact
 from nomoat.train.checkpoint import Checkpoint, drop_checkpoints
 from nomoat.train.job import Job
 from nomoat.train.loop import LoopOptions, train
+from nomoat.train.options import TuneOptions
 from nomoat.train.parents import derived_licence
 from nomoat.train.peak import PeakMemory
 from nomoat.train.plot import draw_losses
-from nomoat.train.run import PLOT_FILE, Run
+from nomoat.train.prefix import DTYPES, Prefix, PrefixCache, computed, drop_cache
+from nomoat.train.run import PLOT_FILE, Run, Settled
 from nomoat.train.sft import learned_tokens
 from nomoat.train.state import Outcome
 
@@ -24,22 +28,50 @@ def run_session(job: Job, run: Run, store: Store, checkpoint: Checkpoint | None)
     """Train to the end and save; ends with ``Done("adapter")``. ``checkpoint``: where an earlier session stopped."""
     try:
         with PeakMemory() as peak:
-            outcome = yield from _train(job, run, checkpoint)
-        yield from _remarks(outcome)
-        lineage = _lineage(job, run, outcome, peak.peak_bytes)
+            rows = job.rows_used(run.record.settled.steps)
+            prefix, prefix_s = yield from frozen_prefix(job, run.path, rows)
+            outcome = yield from _train(job, run, checkpoint, prefix)
+        yield from remarks(outcome)
+        lineage = lineage_of(job, run, outcome, peak.peak_bytes, prefix_s)
         draw_losses(run.log_path, run.path / PLOT_FILE)
         path = write_artefact(store, lineage, job.adapter, job.base, replace=job.options.replace)
         run.finish(lineage.metrics)
         drop_checkpoints(run.path)
+        del prefix  # a file that is mapped cannot be deleted everywhere
+        drop_cache(run.path)
     except KeyboardInterrupt as stop:
         raise Interrupted("stopped by you", hint=run.resume_command) from stop
     yield Saved(path, "adapter")
     yield Done("adapter", path, {"name": job.options.name, "run": run.id, **lineage.metrics})
 
 
-def _train(job: Job, run: Run, checkpoint: Checkpoint | None) -> Generator[Record, None, Outcome]:
-    options, settled = job.options, run.record.settled
-    loop = LoopOptions(
+def frozen_prefix(
+    job: Job, run_folder: Path, rows: list[Encoded]
+) -> Generator[Record, None, tuple[Prefix | None, float]]:
+    """What gives the output of the layers under the adapter, if it leaves some out, and the seconds spent on it."""
+    layer, kind = job.frozen_layers, job.options.prefix_cache
+    if not layer:
+        return None, 0.0
+    if kind not in DTYPES:
+        return computed(job.base, layer), 0.0
+    cache = PrefixCache(run_folder, job.base, layer, kind, rows)
+    yield from cache.fill()
+    return cache, cache.seconds
+
+
+def _train(
+    job: Job, run: Run, checkpoint: Checkpoint | None, prefix: Prefix | None
+) -> Generator[Record, None, Outcome]:
+    settled = run.record.settled
+    task = job.task(job.batches(settled.pack_tokens), prefix)
+    start = checkpoint.snapshot if checkpoint is not None else None
+    with run.logging(checkpoint.log_bytes if checkpoint is not None else 0) as log:
+        return (yield from train(task, loop_options(job.options, settled), keeper=log, start=start))
+
+
+def loop_options(options: TuneOptions, settled: Settled) -> LoopOptions:
+    """What the loop needs of a run."""
+    return LoopOptions(
         steps=settled.steps,
         lr=options.lr,
         schedule=options.schedule,
@@ -49,13 +81,10 @@ def _train(job: Job, run: Run, checkpoint: Checkpoint | None) -> Generator[Recor
         eval_every=settled.eval_every,
         patience=options.patience,
     )
-    task = job.task(job.batches(settled.pack_tokens))
-    start = checkpoint.snapshot if checkpoint is not None else None
-    with run.logging(checkpoint.log_bytes if checkpoint is not None else 0) as log:
-        return (yield from train(task, loop, keeper=log, start=start))
 
 
-def _remarks(outcome: Outcome) -> Generator[Record]:
+def remarks(outcome: Outcome) -> Generator[Note]:
+    """What there is to say about how a run ended."""
     state = outcome.state
     if state.best_loss is None or state.before_loss is None:
         return
@@ -69,14 +98,15 @@ def _remarks(outcome: Outcome) -> Generator[Record]:
         yield Note(f"the adapter is that of step {state.best_step}, the best on held-out rows")
 
 
-def _lineage(job: Job, run: Run, outcome: Outcome, peak_bytes: int) -> Lineage:
+def lineage_of(job: Job, run: Run, outcome: Outcome, peak_bytes: int, prefix_s: float) -> Lineage:
+    """The record of the finished adapter."""
     return Lineage(
         kind="adapters",
         name=job.options.name,
         licence=derived_licence(job.base_origin.licence, job.data_origin.licence),
         parents=(job.base_origin.parent, job.data_origin.parent),
         options=run.record.options,
-        metrics=_metrics(job, run, outcome, peak_bytes),
+        metrics=_metrics(job, run, outcome, peak_bytes, prefix_s),
         details={
             "run": run.id,
             "run_identity": run.record.identity,
@@ -88,7 +118,7 @@ def _lineage(job: Job, run: Run, outcome: Outcome, peak_bytes: int) -> Lineage:
     )
 
 
-def _metrics(job: Job, run: Run, outcome: Outcome, peak_bytes: int) -> dict[str, Any]:
+def _metrics(job: Job, run: Run, outcome: Outcome, peak_bytes: int, prefix_s: float) -> dict[str, Any]:
     state, plan = outcome.state, run.record.plan
     named = ("seconds", "low_s", "high_s", "tokens_per_second", "peak_bytes", "disk_bytes", "gave_up")
     return {
@@ -102,7 +132,8 @@ def _metrics(job: Job, run: Run, outcome: Outcome, peak_bytes: int) -> dict[str,
         "rows": len(job.rows.rows),
         "tokens": state.tokens,
         "tokens_per_second": state.tokens / state.train_s if state.train_s else 0.0,
-        "seconds": state.elapsed_s,
+        "seconds": state.elapsed_s + prefix_s,
+        "prefix_seconds": prefix_s,
         "cpu_seconds": state.cpu_s,
         "peak_bytes": peak_bytes,
         "threads": run.record.settled.threads,

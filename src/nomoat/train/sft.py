@@ -21,6 +21,7 @@ from nomoat.model.load import Base
 from nomoat.model.template import Encoded
 from nomoat.train.cost import Work
 from nomoat.train.plan import Outline
+from nomoat.train.prefix import Prefix
 from nomoat.train.probe import Sample
 from nomoat.train.state import Cursor, HeldOut, StepBatch, Task
 
@@ -54,6 +55,12 @@ class SftBatches:
             self._epoch, self._order = epoch, order(len(self.rows), seed=self.seed, epoch=epoch)
         return self._order
 
+    def used(self, steps: int) -> list[int]:
+        """Numbers of the rows that come up in the first ``steps`` steps, ascending."""
+        if steps >= self.steps_per_epoch:
+            return list(range(len(self.rows)))
+        return sorted(self.order(0)[: steps * self.batch_size])
+
     def take(self, cursor: Cursor) -> tuple[StepBatch[Packed], Cursor]:
         """The step at the cursor, and the cursor after it. The last step of an epoch may be smaller."""
         end = cursor.position + self.batch_size
@@ -77,15 +84,20 @@ def work_of(piece: Packed) -> Work:
 
 
 def sft_task(
-    base: Base, adapter: Adapter, batches: SftBatches, held_out: Sequence[Encoded], lora_plus_ratio: float
+    base: Base,
+    adapter: Adapter,
+    batches: SftBatches,
+    held_out: Sequence[Encoded],
+    lora_plus_ratio: float,
+    prefix: Prefix | None = None,
 ) -> Task[Packed]:
     """Supervised tuning of ``adapter`` over ``base`` as the loop wants it."""
     stack = ((adapter, 1.0),)
     pieces = pack(held_out, batches.pack_tokens)
 
     def loss(piece: Packed) -> Tensor:
-        layout = Layout(piece.lengths)
-        return base.decoder.next_token_losses(piece.tokens, layout, piece.loss_mask, stack).nll.sum()
+        layout, below = Layout(piece.lengths), prefix(piece) if prefix is not None else None
+        return base.decoder.next_token_losses(piece.tokens, layout, piece.loss_mask, stack, below).nll.sum()
 
     @torch.no_grad()
     def evaluate() -> HeldOut:

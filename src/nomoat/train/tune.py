@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import platform
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from datetime import datetime
 from typing import Any
 
-import torch
-
-import nomoat
 from nomoat.core.errors import UsageError
 from nomoat.core.options import parse_values
 from nomoat.core.records import Done, Note, Record
 from nomoat.core.store import Store, read_lineage
+from nomoat.train.beginning import START_AGAIN, differences, refuse_other_options, refuse_taken_name, run_record
 from nomoat.train.checkpoint import KEPT, drop_checkpoints
 from nomoat.train.forecast import predict
-from nomoat.train.job import Job, prepare
+from nomoat.train.job import prepare
 from nomoat.train.options import TuneOptions, check
-from nomoat.train.plan import Plan
-from nomoat.train.run import Run, RunRecord, Settled, check_same, create_run, open_run
+from nomoat.train.run import Run, check_same, create_run, open_run
 from nomoat.train.session import run_session
 from nomoat.train.setting import training_setting
-
-_START_AGAIN = "start again without --resume"
 
 
 def tune(options: TuneOptions, store: Store) -> Generator[Record]:
@@ -36,17 +29,18 @@ def tune(options: TuneOptions, store: Store) -> Generator[Record]:
     """
     check(options)
     if not options.dry_run:
-        _refuse_taken_name(options, store)
+        refuse_taken_name(options.name, store, replace=options.replace)
     began = datetime.now()
     with training_setting(options.threads) as threads:
         job = yield from prepare(options, store)
         plan = None
         if options.probe_seconds > 0:
-            plan = yield from predict(job, store, began)
+            plan = yield from predict([job], store, began)
         if options.dry_run and plan is not None:
             yield Done("plan", None, plan.as_dict())
             return
-        run = create_run(store, options.name, _record(job, plan, threads))
+        steps = plan.steps if plan is not None else job.steps
+        run = create_run(store, options.name, run_record(job, plan, steps, threads))
         yield Note(f"run {run.id}; if it is stopped, `{run.resume_command}` goes on")
         yield from run_session(job, run, store, None)
 
@@ -59,12 +53,12 @@ def resume(run_id: str, store: Store, given: Mapping[str, Any] | None = None) ->
     run = open_run(store, run_id)
     options = parse_values(TuneOptions, run.record.options, where=str(run.path))
     _refuse_finished(run, options, store)
-    _refuse_other_options(options, given or {})
+    refuse_other_options(options, given or {})
     settled = run.record.settled
     with training_setting(settled.threads):
-        yield from _differences(run.record, given or {})
+        yield from differences(run.record, given or {})
         job = yield from prepare(options, store)
-        check_same(run.record.made_of, job.made_of, what="data or base", hint=_START_AGAIN)
+        check_same(run.record.made_of, job.made_of, what="data or base", hint=START_AGAIN)
         drop_checkpoints(run.path, keep=KEPT)
         checkpoint, complaints = run.latest()
         for complaint in complaints:
@@ -74,43 +68,6 @@ def resume(run_id: str, store: Store, given: Mapping[str, Any] | None = None) ->
         yield from run_session(job, run, store, checkpoint)
 
 
-def _refuse_taken_name(options: TuneOptions, store: Store) -> None:
-    """Before the hour is spent, not after."""
-    if store.path("adapters", options.name).exists() and not options.replace:
-        raise UsageError(
-            f"there is an adapter {options.name!r} already", hint="choose another --name, or pass --replace"
-        )
-
-
-def _record(job: Job, plan: Plan | None, threads: int) -> RunRecord:
-    settled = Settled(
-        steps=plan.steps if plan is not None else job.steps,
-        pack_tokens=plan.pack_tokens if plan is not None else job.options.pack_tokens,
-        eval_every=job.eval_every(),
-        threads=threads,
-    )
-    return RunRecord(
-        options=dataclasses.asdict(job.options),
-        settled=settled,
-        made_of=job.made_of,
-        versions=_versions(),
-        created=datetime.now().astimezone().isoformat(),
-        plan=plan.as_dict() if plan is not None else None,
-    )
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "nomoat": nomoat.__version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
-
-
-# -- what a resumed run must share with its beginning
-
-
 def _refuse_finished(run: Run, options: TuneOptions, store: Store) -> None:
     lineage = read_lineage(store.path("adapters", options.name))
     saved = lineage is not None and lineage.details.get("run_identity") == run.record.identity
@@ -118,20 +75,3 @@ def _refuse_finished(run: Run, options: TuneOptions, store: Store) -> None:
         raise UsageError(
             f"run {run.id} is finished; its adapter is {options.name!r}", hint=f"nomoat show adapters/{options.name}"
         )
-
-
-def _refuse_other_options(options: TuneOptions, given: Mapping[str, Any]) -> None:
-    wanted = {key: value for key, value in given.items() if key != "threads"}
-    other = parse_values(TuneOptions, {**dataclasses.asdict(options), **wanted})
-    check_same(dataclasses.asdict(options), dataclasses.asdict(other), what="options", hint=_START_AGAIN)
-
-
-def _differences(record: RunRecord, given: Mapping[str, Any]) -> Iterator[Note]:
-    """Differences that do not stop a run from going on, but may show in the last bits of its result."""
-    threads = record.settled.threads
-    if int(given.get("threads", threads)) not in (0, threads):
-        yield Note(f"the run goes on with its {threads} threads: another count gives other bytes", warning=True)
-    now = _versions()
-    changed = [f"{key} {then} is now {now[key]}" for key, then in record.versions.items() if then != now.get(key)]
-    if changed:
-        yield Note("the last bits may differ: " + ", ".join(changed), warning=True)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nomoat.core.errors import ResourceError, ShapeMismatch
 from nomoat.kernels import native
-
-BEST: Final = native.BEST
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,13 +29,15 @@ def usable(*tensors: Tensor) -> bool:
     return all(each.is_cpu and each.dtype == torch.float32 for each in tensors) and native.available()
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, shape: Shape, *, instruction_set: int = BEST) -> tuple[Tensor, Tensor]:
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, shape: Shape, *, instruction_set: int | None = None
+) -> tuple[Tensor, Tensor]:
     """The weighted values (T, H, C), and each head's largest score and inverse sum (T, H, 2)."""
     q, k, v = _heads_together(q), _heads_together(k), _heads_together(v)
     starts = _starts(q, k, v, shape)
     out, peaks = q.new_empty(q.shape), q.new_empty(*q.shape[:2], 2)
     failed = _library().nm_attention(
-        instruction_set,
+        native.chosen(instruction_set),
         torch.get_num_threads(),
         *_inputs(q, k, v, starts, shape),
         out.data_ptr(),
@@ -56,7 +56,7 @@ def backward(
     grad: Tensor,
     shape: Shape,
     *,
-    instruction_set: int = BEST,
+    instruction_set: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v from that of ``out``, which ``forward`` gave along with ``peaks``."""
     q, k, v, grad = _heads_together(q), _heads_together(k), _heads_together(v), grad.contiguous()
@@ -66,7 +66,7 @@ def backward(
             raise ShapeMismatch(f"{name} must be float32 {tuple(wanted)} without gaps, not {tuple(tensor.shape)}")
     grads = [q.new_empty(q.shape) for _ in range(3)]
     failed = _library().nm_attention_back(
-        instruction_set,
+        native.chosen(instruction_set),
         torch.get_num_threads(),
         *_inputs(q, k, v, starts, shape),
         *(tensor.data_ptr() for tensor in (out, peaks, grad, *grads)),
@@ -75,14 +75,14 @@ def backward(
     return grads[0], _joined(grads[1], k, instruction_set), _joined(grads[2], v, instruction_set)
 
 
-def _joined(grad: Tensor, like: Tensor, instruction_set: int) -> Tensor:
+def _joined(grad: Tensor, like: Tensor, instruction_set: int | None) -> Tensor:
     """(T, H, C) -> (T, K, C): the heads that share a key-value head, added."""
     tokens, kv_heads, width = like.shape
     if grad.shape[1] == kv_heads:
         return grad
     out, group = grad.new_empty(like.shape), grad.shape[1] // kv_heads
     _library().nm_join_heads(
-        instruction_set,
+        native.chosen(instruction_set),
         torch.get_num_threads(),
         grad.data_ptr(),
         tokens * kv_heads,

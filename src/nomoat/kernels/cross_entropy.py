@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from nomoat.kernels.int8 import PackedInt8
+
 LOGITS_BYTES = 128 << 20  # what one chunk of float32 logits may take
 
 
@@ -23,6 +25,7 @@ class Head:
 
     ``slices`` are ranges of vocabulary rows; ``expand(slice)`` gives them as float32 (rows, D), valid until the
     next call. Logits are ``hidden @ W.T * scale``, bent by ``softcap * tanh(x / softcap)`` where that is set.
+    ``int8``, where given, makes the products both ways in place of ``expand``.
     """
 
     vocab_size: int
@@ -30,9 +33,12 @@ class Head:
     expand: Callable[[slice], Tensor]
     scale: float = 1.0
     softcap: float | None = None
+    int8: PackedInt8 | None = None
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(n, D) -> (n, V)."""
+        if self.int8 is not None:
+            return self.bend_(self.int8.product(hidden))
         out = hidden.new_empty(hidden.shape[0], self.vocab_size)
         for rows in self.slices:
             torch.mm(hidden, self.expand(rows).T, out=out[:, rows])
@@ -93,6 +99,8 @@ def _hidden_grad(weights: Tensor, slope: Tensor | None, targets: Tensor, head: H
     weights[torch.arange(targets.shape[0]), targets] -= 1
     if slope is not None:
         weights.mul_(slope)
+    if head.int8 is not None:
+        return head.int8.product_transposed(weights).mul_(head.scale)
     out: Tensor | None = None
     for rows in head.slices:
         matrix = head.expand(rows)

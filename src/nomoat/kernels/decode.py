@@ -125,10 +125,13 @@ def floats(tensor: Tensor | None, *shape: int) -> int | None:
     return tensor.data_ptr()
 
 
-def run(model: Model, step: Step, *, instruction_set: int = native.BEST) -> None:
+def run(model: Model, step: Step, *, instruction_set: int | None = None) -> None:
     """Run all layers and the last norm for the rows of ``step``, on as many threads as torch has."""
     failed = native.library().nm_decode_step(
-        instruction_set, torch.get_num_threads(), ctypes.byref(model), ctypes.byref(step)
+        native.chosen(instruction_set),
+        torch.get_num_threads(),
+        ctypes.byref(model),
+        ctypes.byref(step),
     )
     if failed:
         raise ShapeMismatch("the compiled decode step does not take these blocks")

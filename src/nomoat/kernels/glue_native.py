@@ -16,7 +16,6 @@ from torch import Tensor
 from nomoat.core.errors import ShapeMismatch
 from nomoat.kernels import native
 
-BEST: Final = native.BEST
 _ACTIVATIONS: Final = {"silu": 0, "gelu_tanh": 1}
 
 
@@ -40,7 +39,7 @@ def usable(*tensors: Tensor) -> bool:
 
 
 def rms_norm(
-    x: Tensor, added: Tensor | None, alpha: float, weight: Tensor, eps: float, *, instruction_set: int = BEST
+    x: Tensor, added: Tensor | None, alpha: float, weight: Tensor, eps: float, *, instruction_set: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """h = x + alpha * added, its norm, and the inverse of each row's root mean square: (n, D), (n, D), (n, 1)."""
     x, added, weight = x.contiguous(), None if added is None else added.contiguous(), weight.contiguous()
@@ -50,7 +49,7 @@ def rms_norm(
     h = x if added is None else torch.empty_like(x)
     y, inverse = torch.empty_like(x), x.new_empty(*x.shape[:-1], 1)
     _library().nm_rms_norm(
-        instruction_set,
+        native.chosen(instruction_set),
         torch.get_num_threads(),
         x.data_ptr(),
         None if added is None else added.data_ptr(),
@@ -67,7 +66,13 @@ def rms_norm(
 
 
 def rms_norm_backward(
-    grad: Tensor, h: Tensor, inverse: Tensor, weight: Tensor, beyond: Tensor | None, *, instruction_set: int = BEST
+    grad: Tensor,
+    h: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    beyond: Tensor | None,
+    *,
+    instruction_set: int | None = None,
 ) -> Tensor:
     """Gradient of h: through the norm, and ``beyond`` where h is also used elsewhere. (n, D)."""
     grad, beyond, weight = grad.contiguous(), None if beyond is None else beyond.contiguous(), weight.contiguous()
@@ -77,7 +82,7 @@ def rms_norm_backward(
     _check("inverse", inverse, (*grad.shape[:-1], 1))
     out = torch.empty_like(grad)
     _library().nm_rms_norm_back(
-        instruction_set,
+        native.chosen(instruction_set),
         torch.get_num_threads(),
         grad.data_ptr(),
         h.data_ptr(),
@@ -91,7 +96,7 @@ def rms_norm_backward(
     return out
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool, instruction_set: int = BEST) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool, instruction_set: int | None = None) -> Tensor:
     """Turn the pairs of each head. (T, H, C), (T, 1, half) x 2 -> (T, H, C) without gaps."""
     tokens, heads, width = x.shape
     if x.stride(2) != 1 or x.stride(1) != width:
@@ -105,7 +110,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool, instruction_set: 
         raise ShapeMismatch(f"{2 * half} of {width} columns cannot turn")
     out = x.new_empty(tokens, heads, width)
     _library().nm_rotate(
-        instruction_set,
+        native.chosen(instruction_set),
         torch.get_num_threads(),
         x.data_ptr(),
         tokens,
@@ -121,13 +126,13 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool, instruction_set: 
     return out
 
 
-def gated(gate: Tensor, up: Tensor, activation: str, *, instruction_set: int = BEST) -> Tensor:
+def gated(gate: Tensor, up: Tensor, activation: str, *, instruction_set: int | None = None) -> Tensor:
     """``act(gate) * up``. (n, F) x 2, rows may lie apart -> (n, F)."""
     gate, up = _rows(gate), _rows(up)
     _check("up", up, tuple(gate.shape), rows_apart=True)
     out = gate.new_empty(gate.shape)
     _library().nm_gated(
-        instruction_set,
+        native.chosen(instruction_set),
         torch.get_num_threads(),
         _ACTIVATIONS[activation],
         gate.data_ptr(),
@@ -141,7 +146,7 @@ def gated(gate: Tensor, up: Tensor, activation: str, *, instruction_set: int = B
 
 
 def gated_backward(
-    gate: Tensor, up: Tensor, grad: Tensor, activation: str, *, instruction_set: int = BEST
+    gate: Tensor, up: Tensor, grad: Tensor, activation: str, *, instruction_set: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Gradients of gate and up. (n, F) x 3 -> (n, F) x 2."""
     gate, up, grad = _rows(gate), _rows(up), grad.contiguous()
@@ -149,7 +154,7 @@ def gated_backward(
     _check("grad", grad, tuple(gate.shape))
     grad_gate, grad_up = torch.empty_like(grad), torch.empty_like(grad)
     _library().nm_gated_back(
-        instruction_set,
+        native.chosen(instruction_set),
         torch.get_num_threads(),
         _ACTIVATIONS[activation],
         gate.data_ptr(),
@@ -180,13 +185,27 @@ def adamw_piece(value: Tensor, mean: Tensor, square: Tensor, *, step: float, dec
 
 
 def adamw(
-    pieces: Sequence[AdamWPiece], beta1: float, beta2: float, eps: float, updates: int, *, instruction_set: int = BEST
+    pieces: Sequence[AdamWPiece],
+    beta1: float,
+    beta2: float,
+    eps: float,
+    updates: int,
+    *,
+    instruction_set: int | None = None,
 ) -> None:
     """Move every piece's values and moments in place; ``step`` of a piece is its rate over the mean's bias."""
     array = (AdamWPiece * len(pieces))(*pieces)
     root = (1 - beta2**updates) ** 0.5
     _library().nm_adamw(
-        instruction_set, torch.get_num_threads(), array, len(pieces), 1 - beta1, beta2, 1 - beta2, root, eps
+        native.chosen(instruction_set),
+        torch.get_num_threads(),
+        array,
+        len(pieces),
+        1 - beta1,
+        beta2,
+        1 - beta2,
+        root,
+        eps,
     )
 
 

@@ -8,21 +8,22 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from nomoat.core.errors import ShapeMismatch
+from nomoat.core.errors import ShapeMismatch, UsageError
 from nomoat.formats.blocks import block_type
 
 MODULE: Final = "nomoat.kernels._native"
-ABI: Final = 3
-SETS: Final = ("portable", "avx2", "avx512")  # by the number the library gives them
-BEST: Final = len(SETS) - 1
+ABI: Final = 4
+LEVELS: Final = ("portable", "avx2", "avx-vnni", "avx512", "amx")  # what a machine can have, each with those before
+SETS: Final = ("portable", "avx2", "avx512")  # of the block kernels, by the number the library gives them
 MAX_SMALL: Final = 16  # rows of x that matmul_small takes
 
 
@@ -34,17 +35,37 @@ class _Loaded:
 
 def available() -> bool:
     """Whether the compiled kernels can be used: they are built, they load, and nobody asked for the twins."""
-    return os.environ.get("NOMOAT_KERNELS", "") != "reference" and _load().library is not None
+    return _wanted() != "reference" and _load().library is not None
+
+
+def chosen(instruction_set: int | None, sets: Sequence[str] = SETS) -> int:
+    """Return ``instruction_set``, or the number of the best of ``sets`` that ``NOMOAT_KERNELS`` allows.
+
+    The library takes the best one up to it that the machine has. Raises ``UsageError`` for a name it does not know.
+    """
+    if instruction_set is not None:
+        return instruction_set
+    wanted = _wanted()
+    allowed = LEVELS[: LEVELS.index(wanted) + 1] if wanted in LEVELS else LEVELS
+    return max(number for number, name in enumerate(sets) if name in allowed)
+
+
+def _wanted() -> str:
+    """What ``NOMOAT_KERNELS`` says: ``reference``, a level not to go beyond, or nothing."""
+    wanted = os.environ.get("NOMOAT_KERNELS", "")
+    if wanted not in ("", "reference", *LEVELS):
+        raise UsageError(f"NOMOAT_KERNELS={wanted} is unknown", hint=f"use one of reference, {', '.join(LEVELS)}")
+    return wanted
 
 
 def status() -> str:
     """Return one line for people: which instruction set is in use, or why the twins are."""
-    if os.environ.get("NOMOAT_KERNELS", "") == "reference":
+    if _wanted() == "reference":
         return "reference kernels, because NOMOAT_KERNELS=reference"
     found = _load().library
     if found is None:
         return f"reference kernels: {_load().why_not}"
-    return f"compiled kernels, {found.nm_instruction_set(BEST).decode()}"
+    return f"compiled kernels, {found.nm_instruction_set(chosen(None)).decode()}"
 
 
 def instruction_sets() -> list[int]:
@@ -55,7 +76,7 @@ def instruction_sets() -> list[int]:
     return [n for n, name in enumerate(SETS) if found.nm_instruction_set(n).decode() == name]
 
 
-def expand(data: Tensor, type: str, out: Tensor | None = None, *, instruction_set: int = BEST) -> Tensor:
+def expand(data: Tensor, type: str, out: Tensor | None = None, *, instruction_set: int | None = None) -> Tensor:
     """Return the weights of ``data``, uint8 (rows, row_bytes), as float32 (rows, cols), in ``out`` if given.
 
     ``data`` is on the CPU; its rows may lie apart. The result does not depend on the number of threads or on
@@ -68,7 +89,7 @@ def expand(data: Tensor, type: str, out: Tensor | None = None, *, instruction_se
         out = torch.empty(rows, cols)
     _check_floats("out", out, rows, cols)
     failed = library().nm_expand(
-        instruction_set,
+        chosen(instruction_set),
         torch.get_num_threads(),
         kind.ggml_id,
         data.data_ptr(),
@@ -81,7 +102,7 @@ def expand(data: Tensor, type: str, out: Tensor | None = None, *, instruction_se
     return out
 
 
-def matmul_small(x: Tensor, data: Tensor, type: str, *, instruction_set: int = BEST) -> Tensor:
+def matmul_small(x: Tensor, data: Tensor, type: str, *, instruction_set: int | None = None) -> Tensor:
     """Return x @ W.T, float32 (M, rows), for x float32 (M, cols), M <= 16, and W stored in ``data``.
 
     A row of the result is the same whatever other rows are in the batch and however many threads there are.
@@ -96,7 +117,7 @@ def matmul_small(x: Tensor, data: Tensor, type: str, *, instruction_set: int = B
         raise ShapeMismatch(f"matmul_small takes up to {MAX_SMALL} rows, not {m}")
     y = torch.empty(m, rows)
     failed = library().nm_matmul_small(
-        instruction_set,
+        chosen(instruction_set),
         torch.get_num_threads(),
         kind.ggml_id,
         data.data_ptr(),
@@ -138,8 +159,13 @@ def _check_accepted(failed: int, type: str) -> None:
         raise ShapeMismatch(f"the compiled kernels do not take {type} blocks of this shape")
 
 
+def built() -> bool:
+    """Whether the library is there and loads, whatever NOMOAT_KERNELS says."""
+    return _load().library is not None
+
+
 def library() -> ctypes.CDLL:
-    """Return the compiled kernels. Raises ``ShapeMismatch`` where there are none; ask ``available`` first."""
+    """Return the loaded library for modules that check their own pointers. Raises ``ShapeMismatch`` if not built."""
     found = _load().library
     if found is None:
         raise ShapeMismatch(f"no compiled kernels: {_load().why_not}")
@@ -170,4 +196,10 @@ def _declare(library: ctypes.CDLL) -> None:
     library.nm_instruction_set.restype = ctypes.c_char_p
     library.nm_expand.argtypes = [number, number, number, pointer, size, size, size, pointer]
     library.nm_matmul_small.argtypes = [*library.nm_expand.argtypes[:-1], pointer, size, pointer]
-    library.nm_decode_step.argtypes = [number, number, pointer, pointer]
+    library.nm_int8_instruction_set.argtypes = [number]
+    library.nm_int8_instruction_set.restype = ctypes.c_char_p
+    quantize: list[Any] = [pointer, size, size, size, size, number, pointer, size, pointer, pointer, pointer]
+    library.nm_int8_quantize.argtypes = [number, number, *quantize]
+    rows: list[Any] = [pointer, pointer, pointer, size, size, size]
+    weight: list[Any] = [pointer, pointer, pointer, pointer, size, size]
+    library.nm_int8_product.argtypes = [number, number, *rows, *weight, pointer, pointer, size, number]

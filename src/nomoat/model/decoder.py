@@ -18,7 +18,7 @@ from nomoat.model.attend import attend
 from nomoat.model.cache import KVCache, Layout
 from nomoat.model.config import ModelConfig, Rope
 from nomoat.model.delta import EMPTY, AnyStack, MixedStack, deltas_at
-from nomoat.model.linear import Embedding, Linear, recomputed
+from nomoat.model.linear import Embedding, Linear, recomputed, together
 from nomoat.model.step import DecodeStep
 
 _HEAD_SLICE = 16384  # vocabulary rows expanded at once
@@ -107,7 +107,8 @@ class Attention(nn.Module):
     def _project(self, x: Tensor, stack: AnyStack) -> tuple[Tensor, Tensor, Tensor]:
         c = self.config
         if not c.fused_projections:
-            return self.q_proj(x, stack), self.k_proj(x, stack), self.v_proj(x, stack)
+            q, k, v = together((self.q_proj, self.k_proj, self.v_proj), x, stack)
+            return q, k, v
         n_q, n_kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
         q, k, v = self.qkv_proj(x, stack).split([n_q, n_kv, n_kv], dim=-1)
         return q.contiguous(), k, v
@@ -135,7 +136,7 @@ class Mlp(nn.Module):
         if self.config.fused_projections:
             gate, up = self.gate_up_proj(x, stack).chunk(2, dim=-1)  # (T, F) x 2
         else:
-            gate, up = self.gate_proj(x, stack), self.up_proj(x, stack)
+            gate, up = together((self.gate_proj, self.up_proj), x, stack)
         inner = gated(gate, up, self.config.activation)
         held_gate, held_up, activation = gate.detach(), up.detach(), self.config.activation
         with recomputed(inner, lambda: gate_product(held_gate, held_up, activation)):
@@ -253,7 +254,15 @@ class Decoder(nn.Module):
         vocab = self.config.vocab_size
         slices = tuple(slice(i, min(i + _HEAD_SLICE, vocab)) for i in range(0, vocab, _HEAD_SLICE))
         c = self.config
-        return Head(vocab, slices, self.lm_head.weight.expand, scale=c.logit_scale, softcap=c.logit_softcap)
+        weight = self.lm_head.weight
+        return Head(
+            vocab,
+            slices,
+            weight.expand,
+            scale=c.logit_scale,
+            softcap=c.logit_softcap,
+            int8=weight.for_training(),
+        )
 
     def _adapted_losses(self, hidden: Tensor, targets: Tensor, stack: AnyStack) -> TokenLosses:
         """A head that learns: chunks of rows, each recomputed in backward."""

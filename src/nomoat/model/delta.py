@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from nomoat.model.adapted import Pair
 from nomoat.model.frozen import FrozenWeight
 
 
@@ -162,3 +163,18 @@ def add_rows(out: Tensor, tokens: Tensor, stack: AnyStack, name: str) -> Tensor:
     if not any(True for _ in deltas_at(stack, name)):
         return out
     return torch.cat([add_rows(out[at], tokens[at], own, name) for own, at in stack.runs])
+
+
+def low_rank_pairs(stack: AnyStack, name: str) -> tuple[Pair, ...] | None:
+    """Every update at one module as a pair of factors; ``None`` where one is more than that (DoRA)."""
+    runs = stack.runs if isinstance(stack, MixedStack) else [(stack, slice(None))]
+    pairs: list[Pair] = []
+    for own, rows in runs:
+        for delta, strength in deltas_at(own, name):
+            if delta.magnitude is not None:
+                return None
+            scale = delta.scaling * strength
+            pairs.append(Pair(delta.lora_A, delta.lora_B, scale, rows))
+            if delta.anchor is not None:
+                pairs.append(Pair(*delta.anchor, -scale, rows))
+    return tuple(pairs)

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from nomoat.kernels import blocks
+from nomoat.kernels.int8 import PackedInt8
+from nomoat.model.adapted import Part, int8_products
 
 
 class _Scratch(threading.local):
@@ -34,6 +36,8 @@ class FrozenWeight:
     def __init__(self, data: Tensor, type: str, columns: int) -> None:
         self.data, self.type = data, type
         self.shape = (data.shape[0], columns)
+        self._kept: Tensor | None = None
+        self._packed: PackedInt8 | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -54,6 +58,18 @@ class FrozenWeight:
             return blocks.matmul_small(x, self.data, self.type)
         return x @ self.expand().T
 
+    def choose_int8(self, kept: Tensor | None) -> None:
+        """Take training products through int8, with the columns ``kept`` in float32; None: exactly again."""
+        self._kept, self._packed = kept, None
+
+    def for_training(self) -> PackedInt8 | None:
+        """The int8 copy, made at the first call, where one was chosen and a gradient may be wanted."""
+        if self._kept is None or not torch.is_grad_enabled():
+            return None
+        if self._packed is None:
+            self._packed = PackedInt8(self.expand, self.shape, self._kept)
+        return self._packed
+
 
 class _FrozenProduct(Function):
     """``x @ W.T`` whose backward expands the blocks again instead of keeping a float copy."""
@@ -70,5 +86,7 @@ class _FrozenProduct(Function):
 
 def frozen_product(x: Tensor, weight: FrozenWeight) -> Tensor:
     """``x @ W.T``, differentiable in x. (T, in) -> (T, out)."""
+    if (packed := weight.for_training()) is not None:
+        return int8_products(x, [Part(packed, None, ())])[0]
     out: Tensor = _FrozenProduct.apply(x, weight)  # type: ignore[no-untyped-call]
     return out

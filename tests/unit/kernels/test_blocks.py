@@ -175,6 +175,18 @@ def test_the_environment_chooses_the_twins(monkeypatch: pytest.MonkeyPatch) -> N
     assert "NOMOAT_KERNELS=reference" in native.status()
 
 
+def test_the_environment_names_a_level_to_stay_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOMOAT_KERNELS", "avx-vnni")
+    assert native.SETS[native.chosen(None)] == "avx2"
+    assert native.LEVELS[native.chosen(None, native.LEVELS)] == "avx-vnni"
+    assert native.chosen(2) == 2
+    monkeypatch.delenv("NOMOAT_KERNELS")
+    assert native.chosen(None) == len(native.SETS) - 1
+    monkeypatch.setenv("NOMOAT_KERNELS", "avx1024")
+    with pytest.raises(UsageError, match="avx1024 is unknown"):
+        native.available()
+
+
 def test_without_a_built_library_the_twins_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "MODULE", "nomoat.kernels._not_built")
     native._load.cache_clear()

@@ -1,0 +1,92 @@
+"""Several matrices over one input, each with its adapters, as one step of autograd in int8.
+
+The input is quantized once for all of them (q, k and v; gate and up) and kept for backward once, and its gradient is
+summed where it is made instead of in passes of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from nomoat.kernels.int8 import PackedInt8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pair:
+    """A low-rank update ``scale * b @ a`` of a run of rows. a (R, in), b (out, R)."""
+
+    a: Tensor
+    b: Tensor
+    scale: float
+    rows: slice
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """One of the matrices (out, in), its bias (out,), and the updates on top."""
+
+    packed: PackedInt8
+    bias: Tensor | None
+    pairs: tuple[Pair, ...]
+
+
+def int8_products(x: Tensor, parts: Sequence[Part]) -> tuple[Tensor, ...]:
+    """Every part's ``x @ W.T + bias``, with ``scale * (x @ a.T) @ b.T`` in each pair's rows. (T, in) -> (T, out)."""
+    factors = [factor for part in parts for pair in part.pairs for factor in (pair.a, pair.b)]
+    out: tuple[Tensor, ...] = _Products.apply(x, _Frozen(parts), *factors)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Frozen:
+    """Parts without their factors, which autograd must see as arguments: each pair as its scale and rows."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = [(part.packed, part.bias, [(pair.scale, pair.rows) for pair in part.pairs]) for part in parts]
+
+
+class _Products(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, frozen: _Frozen, *factors: Tensor) -> tuple[Tensor, ...]:
+        quantized, pairs = None, _pairs_of(factors)
+        outs, lows = [], []
+        for packed, bias, updates in frozen.parts:
+            if quantized is None or not torch.equal(quantized[0].kept, packed.recipe.kept):
+                quantized = packed.recipe, packed.quantize(x)
+            out = packed.product(quantized[1], bias)
+            for scale, rows in updates:
+                a, b = next(pairs)
+                lows.append((x[rows] @ a.T).mul_(scale))  # (n, R)
+                out[rows].addmm_(lows[-1], b.T)
+            outs.append(out)
+        ctx.frozen, ctx.n_factors = frozen, len(factors)
+        ctx.save_for_backward(x, *factors, *lows)
+        return tuple(outs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, *saved = ctx.saved_tensors
+        pairs, lows = _pairs_of(saved[: ctx.n_factors]), iter(saved[ctx.n_factors :])
+        wanted = iter(ctx.needs_input_grad[2:])
+        to_x: Tensor | None = None
+        to_factors: list[Tensor | None] = []
+        for (packed, _, updates), grad in zip(ctx.frozen.parts, grads):
+            if ctx.needs_input_grad[0]:
+                to_x = packed.product_transposed(grad, add_to=to_x)
+            for scale, rows in updates:
+                a, b = next(pairs)
+                low, to_low = next(lows), (grad[rows] @ b).mul_(scale)  # (n, R)
+                to_factors.append(to_low.T @ x[rows] if next(wanted) else None)
+                to_factors.append(grad[rows].T @ low if next(wanted) else None)
+                if to_x is not None:
+                    to_x[rows].addmm_(to_low, a)
+        return to_x, None, *to_factors
+
+
+def _pairs_of(factors: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    return iter(list(zip(factors[::2], factors[1::2])))

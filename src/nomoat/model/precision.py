@@ -1,0 +1,69 @@
+"""Which arithmetic training uses: the exact blocks in float32, or an int8 copy of the frozen matrices.
+
+Only products of which a gradient may be wanted change. Evaluation and generation run without gradients, so they stay on
+the exact blocks whatever is chosen here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from nomoat.model.cache import Layout
+from nomoat.model.decoder import Decoder
+from nomoat.model.linear import Linear
+
+KEPT: Final = 8  # columns of each matrix that stay float32
+_SEGMENTS: Final = 8  # of random tokens; the first token of each draws the largest activations of a model
+_LENGTH: Final = 16
+
+
+def use_int8(decoder: Decoder, *, first: int | None, kept: int = KEPT, head: bool = True) -> None:
+    """Let training multiply by int8 copies of the frozen matrices, packed when they are first needed.
+
+    The ``kept`` input columns with the largest activations stay float32. They belong to the model, not to the text
+    (Sun et al. 2024, "Massive Activations", arXiv 2402.17762), so one look at random tokens finds them, and the choice
+    is the same in every run. ``first`` is the token that texts begin with, where they begin with one: on it some models
+    have their largest activations. Copies take a little over two bytes a weight.
+    """
+    largest = _largest_activations(decoder, first)
+    for linear in _linears(decoder):
+        if linear is decoder.lm_head and not head:
+            continue
+        columns = largest[linear.name]
+        linear.weight.choose_int8(columns.topk(min(kept, columns.shape[0])).indices.sort().values)
+
+
+def use_float32(decoder: Decoder) -> None:
+    """Train on the exact blocks again, and let the copies go."""
+    for linear in _linears(decoder):
+        linear.weight.choose_int8(None)
+
+
+def _linears(decoder: Decoder) -> Iterator[Linear]:
+    return (module for module in decoder.modules() if isinstance(module, Linear))
+
+
+@torch.no_grad()
+def _largest_activations(decoder: Decoder, first: int | None) -> dict[str, Tensor]:
+    """By module name, the largest size of each input column over some random tokens. (in,)."""
+    largest: dict[str, Tensor] = {}
+
+    def look(module: torch.nn.Module, inputs: tuple[Tensor, object]) -> None:
+        assert isinstance(module, Linear)
+        largest[module.name] = inputs[0].abs().amax(0)
+
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(decoder.config.vocab_size, (_SEGMENTS * _LENGTH,), generator=generator)
+    if first is not None:
+        tokens[::_LENGTH] = first
+    with contextlib.ExitStack() as hooks:
+        for linear in _linears(decoder):
+            hooks.callback(linear.register_forward_pre_hook(look).remove)
+        hidden = decoder(tokens, Layout([_LENGTH] * _SEGMENTS))
+    largest[decoder.lm_head.name] = hidden.abs().amax(0)
+    return largest

@@ -27,6 +27,8 @@ VERBS = {
     "data": "turn files into rows: data add, data show",
     "tune": "train an adapter on a data set",
     "stack": "several adapters into one: exactly, or by ties, dare, della, slerp, knots",
+    "merge": "fold a stack into its base, and take it out again",
+    "extract": "a tuned model as an adapter over its base",
     "judge": "did it help? before and after on the same held-out rows",
     "exam": "may this judge's numbers be shown? agreement, order, length, attacks",
     "duel": "two models on the same questions, compared by a judge that passed its exam",

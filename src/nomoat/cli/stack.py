@@ -38,7 +38,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     )  # fmt: skip
     done = render(records, env, json_lines=args.json)
     if done is not None and not args.json:
-        env.print(_result(done))
+        env.print(result_lines(done))
     return 0
 
 
@@ -55,7 +55,8 @@ def _asked(args: argparse.Namespace) -> tuple[list[str], str, tuple[float | None
     return list(recipe.adapters), args.base or recipe.base, recipe.densities, fixed
 
 
-def _result(done: Done) -> str:
+def result_lines(done: Done) -> str:
+    """Where the adapter is, its ranks, what compression kept, size and licence."""
     result = done.result
     lines = [
         str(done.path),

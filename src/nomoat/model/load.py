@@ -14,7 +14,7 @@ from nomoat.formats.safetensors import SafetensorsFolder
 from nomoat.kernels import blocks
 from nomoat.model import adapter_files, adapters, tokenizer
 from nomoat.model.adapters import Adapter, AdapterConfig
-from nomoat.model.build import Builder
+from nomoat.model.build import Builder, Place
 from nomoat.model.decoder import Decoder
 from nomoat.model.families import FAMILIES
 from nomoat.model.fingerprint import Fingerprint, fingerprint_of
@@ -118,7 +118,7 @@ def _load_folder(path: Path, name: str) -> Base:
     builder = Builder(
         weights,
         config,
-        _folder_place(weights.names()),
+        folder_place(weights.names()),
         pairs=False,
         norm_offset=1.0 if traits.norm_adds_one else 0.0,
     )
@@ -143,7 +143,7 @@ def _text_part(raw: dict[str, Any]) -> dict[str, Any]:
     return {**{key: raw[key] for key in ("tie_word_embeddings",) if key in raw}, **inner}
 
 
-def _folder_place(names: list[str]) -> Any:
+def folder_place(names: list[str]) -> Place:
     """How parameters are called in this folder: as they are, or under ``language_model.``."""
     for prefix in ("", "language_model.", "model.language_model."):
         if f"{prefix}model.embed_tokens.weight" in names:

@@ -108,7 +108,7 @@ def _consistency(found: Sequence[Verdict]) -> Part:
     share = wilson(sum(each.consistent for each in found), len(found))
     return Part(
         name="consistency",
-        summary="verdicts that stay when the answers change places",
+        summary="verdicts that stay when the answers change places, the habit of one letter taken off",
         share=share,
         pairs=len(found),
         passed=share.low > 0.5,

@@ -1,8 +1,10 @@
 """A model as judge of two answers: which is better, read off the probability of its one-letter verdict.
 
-Every pair is asked in both orders. Comparing the likelihood of the two verdicts needs one forward pass and no
-parsing, and cannot fail to answer; writing a review first would help large judges and is slow for small ones (Zheng et
-al. 2023, "Judging LLM-as-a-Judge", arXiv 2306.05685, section 3).
+Every pair is asked in both orders, and what the first place is worth over all pairs is taken off: small judges lean to
+one letter so much that nothing else would show (Zhou et al. 2024, "Batch Calibration", arXiv 2309.17249). Comparing the
+likelihood of the two verdicts needs one forward pass and no parsing, and cannot fail to answer; writing a review first
+would help large judges and is slow for small ones (Zheng et al. 2023, "Judging LLM-as-a-Judge", arXiv 2306.05685,
+section 3).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _ASKED: Final = (
 )
 _LETTERS: Final = ("A", "B")
 _AT_ONCE: Final = 8
-_SURE: Final = 1e-9
+_EVEN: Final = 1e-9  # log-odds that favour nobody
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,7 +45,10 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verdict:
-    """How likely the first answer is the better one: as shown, and with the two changing places."""
+    """Log-odds that the first answer is the better one: as shown, and with the two changing places.
+
+    What the first place is worth on average, the same for every pair, is taken off both.
+    """
 
     shown: float
     swapped: float
@@ -51,19 +56,14 @@ class Verdict:
     @property
     def consistent(self) -> bool:
         """The order made no difference to who won."""
-        return (self.shown > 0.5) == (self.swapped > 0.5)
-
-    @property
-    def margin(self) -> float:
-        """Log-odds for the first answer, the mean over both orders: what the order adds falls out."""
-        return (_log_odds(self.shown) + _log_odds(self.swapped)) / 2
+        return min(self.shown, self.swapped) > _EVEN or max(self.shown, self.swapped) < -_EVEN
 
     @property
     def winner(self) -> Literal["first", "second", "tie"]:
         """A win must hold in both orders."""
         if not self.consistent:
             return "tie"
-        return "first" if self.shown > 0.5 else "second"
+        return "first" if self.shown > 0 else "second"
 
     @property
     def points(self) -> float:
@@ -72,14 +72,15 @@ class Verdict:
 
 
 Asked = Callable[[Sequence[Pair]], Measuring[list[float]]]
-"""A judge: for every pair how likely the first answer is the better one, in the order given."""
+"""A judge: for every pair the log-odds that the first answer is the better one, in the order given."""
 
 
 def verdicts(judge: Asked, pairs: Sequence[Pair]) -> Measuring[list[Verdict]]:
     """Ask about every pair in both orders."""
     shown = yield from judge(pairs)
     turned = yield from judge([pair.swapped() for pair in pairs])
-    return [Verdict(one, 1 - other) for one, other in zip(shown, turned)]
+    place = math.fsum(one + other for one, other in zip(shown, turned)) / max(1, 2 * len(pairs))
+    return [Verdict(one - place, place - other) for one, other in zip(shown, turned)]
 
 
 def model_judge(subject: Subject) -> Asked:
@@ -95,7 +96,7 @@ def model_judge(subject: Subject) -> Asked:
         for start in range(0, len(prompts), _AT_ONCE):
             part = prompts[start : start + _AT_ONCE]
             logprobs = next_logprobs(subject.base, part, candidates, subject.stack)
-            found += [1 / (1 + math.exp(second - first)) for first, second in logprobs]
+            found += [first - second for first, second in logprobs]
             yield Progress("verdicts", len(found), len(prompts), "pairs")
         return found
 
@@ -118,8 +119,3 @@ def question(pair: Pair) -> list[Message]:
     )
     asked = f"{_ASKED}\n\n--- Conversation ---\n{said}\n--- End of the conversation ---\n\n{answers}\n\n"
     return [{"role": "user", "content": f"{asked}Which answer is better? Reply with one letter, A or B."}]
-
-
-def _log_odds(chance: float) -> float:
-    safe = min(max(chance, _SURE), 1 - _SURE)
-    return math.log(safe / (1 - safe))

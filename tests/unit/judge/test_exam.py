@@ -33,7 +33,7 @@ def judged_by(score: Callable[[str], float], *, for_first: float = 0.0) -> Asked
 
     def asked(pairs: Sequence[Pair]) -> Measuring[list[float]]:
         yield from ()
-        return [0.9 if score(pair.first) - score(pair.second) + for_first > 0 else 0.1 for pair in pairs]
+        return [max(-3.0, min(3.0, score(pair.first) - score(pair.second) + for_first)) for pair in pairs]
 
     return asked
 
@@ -120,10 +120,17 @@ def test_rates_of_a_judge_that_passed_are_shown_and_corrected() -> None:
 
 
 def test_a_verdict_that_turns_with_the_order_is_a_tie() -> None:
-    assert Verdict(0.9, 0.2).winner == "tie"
-    assert Verdict(0.9, 0.8).winner == "first"
-    assert Verdict(0.3, 0.4).winner == "second"
-    assert Verdict(0.9, 0.1).margin == pytest.approx(0.0)
+    assert Verdict(2.0, -1.0).winner == "tie"
+    assert Verdict(2.0, 1.0).winner == "first"
+    assert Verdict(-0.5, -0.1).winner == "second"
+    assert Verdict(0.0, 0.0).winner == "tie"
+
+
+def test_a_habit_of_one_letter_is_taken_off() -> None:
+    asked = ({"role": "user", "content": "?"},)
+    pairs = [Pair(asked, "right", "wrong"), Pair(asked, "wrong", "right")]
+    leaning = judged_by(lambda text: 0.5 * text.count("right"), for_first=2.0)
+    assert [each.winner for each in result(verdicts(leaning, pairs))] == ["first", "second"]
 
 
 def test_length_that_wins_by_itself_is_worth_nothing_at_equal_length() -> None:

@@ -33,3 +33,18 @@ def saved(adapter: Adapter, folder: Path) -> Path:
 def dense(adapter: Adapter, base: Base) -> dict[str, torch.Tensor]:
     """What the adapter adds to every module, as full matrices."""
     return {module: update.dense() for module, update in updates_of(adapter, base.decoder).items()}
+
+
+def strong_adapter(base: Base, config: AdapterConfig, *, seed: int = 0, size: float = 0.3) -> Adapter:
+    """An adapter whose update is about ``size`` times as large as the base's matrices are, in every module."""
+    adapter = base.new_adapter(config, seed=seed, name=f"random-{seed}")
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for delta in adapter.deltas.values():
+            for factor in (delta.lora_A, delta.lora_B):
+                factor.copy_(torch.randn(factor.shape, generator=generator))
+            scale = size / (abs(delta.scaling) * delta.rank**0.5 * delta.lora_A.shape[1] ** 0.5)
+            delta.lora_B.mul_(scale)
+            if delta.magnitude is not None:
+                delta.magnitude.mul_(1 + 0.2 * torch.randn(delta.magnitude.shape, generator=generator))
+    return adapter

@@ -76,7 +76,7 @@ class Adapter:
         """Trainable tensors under their PEFT names, float32, in a stable order."""
         named: dict[str, nn.Parameter] = {}
         for module, delta in self.deltas.items():
-            embedding = _is_embedding(module)
+            embedding = is_embedding(module)
             infix = "lora_embedding_{}" if embedding else "lora_{}.weight"
             named[f"{_PREFIX}{module}.{infix.format('A')}"] = delta.lora_A
             named[f"{_PREFIX}{module}.{infix.format('B')}"] = delta.lora_B
@@ -95,7 +95,8 @@ def layer_of(module: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _is_embedding(module: str) -> bool:
+def is_embedding(module: str) -> bool:
+    """Whether the module looks rows up instead of multiplying: its A is (rank, V)."""
     return module.endswith("embed_tokens")
 
 
@@ -113,7 +114,7 @@ def chosen_modules(decoder: Decoder, targets: Sequence[str]) -> list[str]:
     chosen: list[str] = []
     for target in targets:
         if target == ALL_LINEAR:
-            found = [name for name in modules if name != "lm_head" and not _is_embedding(name)]
+            found = [name for name in modules if name != "lm_head" and not is_embedding(name)]
         else:
             found = [name for name in modules if name == target or name.endswith("." + target)]
         if not found:
@@ -133,7 +134,7 @@ def new_adapter(
         if (layer := layer_of(module)) is not None and layer < config.first_layer:
             continue
         generator = torch.Generator().manual_seed(seed_of(seed, module))
-        if config.use_dora and _is_embedding(module):
+        if config.use_dora and is_embedding(module):
             raise UsageError("DoRA on embed_tokens is not supported", hint="leave embed_tokens out of --target-modules")
         deltas[module] = _new_delta(module, weights[module], config, generator)
     return Adapter(name, config, deltas, base_name, fingerprint)
@@ -146,15 +147,15 @@ def seed_of(seed: int, module: str) -> int:
 
 
 def _new_delta(module: str, weight: FrozenWeight, config: AdapterConfig, generator: torch.Generator) -> Delta:
-    out_dim, in_dim = weight.shape if not _is_embedding(module) else weight.shape[::-1]
+    out_dim, in_dim = weight.shape if not is_embedding(module) else weight.shape[::-1]
     rank, scaling = config.rank_of(module), config.scaling_of(module)
     if rank > min(out_dim, in_dim):
         raise UsageError(f"rank {rank} is more than {module} has room for ({min(out_dim, in_dim)})")
     magnitude = nn.Parameter(weight.expand().norm(dim=1)) if config.use_dora else None
-    if config.init == "pissa" and not _is_embedding(module):
+    if config.init == "pissa" and not is_embedding(module):
         a, b = principal_factors(weight, rank, scaling, generator)
         return Delta(nn.Parameter(a), nn.Parameter(b), scaling, magnitude, anchor=(a.clone(), b.clone()))
-    if _is_embedding(module):  # as PEFT: A starts at zero, B at random
+    if is_embedding(module):  # as PEFT: A starts at zero, B at random
         a, b = torch.zeros(rank, in_dim), torch.randn(out_dim, rank, generator=generator)
     else:
         bound = 1 / math.sqrt(in_dim)  # kaiming uniform with a = sqrt(5), as PEFT

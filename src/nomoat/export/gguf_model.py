@@ -1,0 +1,128 @@
+"""A base with its stack folded in, as one GGUF file.
+
+From a GGUF base the metadata and the tokenizer are carried over byte for byte, and so is every tensor that neither
+the stack nor the preset changes. From a Hugging Face folder they are written anew (``gguf_header.py``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from nomoat.core.errors import UsageError
+from nomoat.engine.names import Worn
+from nomoat.export.gguf_header import header_of, side_tensors
+from nomoat.export.importance import usable
+from nomoat.export.layout import row_order, tensor_name
+from nomoat.export.merged import merged_rows, update_at
+from nomoat.export.presets import PRESETS, type_of
+from nomoat.formats.gguf import GgufFile
+from nomoat.formats.gguf_write import PlannedTensor, Value, write_gguf
+from nomoat.formats.quantize import quantize
+from nomoat.formats.weights import Bytes, Floats
+from nomoat.model.adapters import adaptable, is_embedding
+from nomoat.model.load import Base
+
+_ALWAYS_TIED = ("gemma2",)  # llama.cpp knows no head of their own
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Merge:
+    """What goes into the file. ``importance``: module -> (in,), from ``measure_importance``."""
+
+    base: Base
+    worn: Worn
+    preset: str
+    importance: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
+
+
+def write_model(path: Path, merge: Merge, on_bytes: Callable[[int], None] | None = None) -> None:
+    """Write ``base`` with the stack folded in under a preset of ``PRESETS``. Raises ``UsageError``, ``NumericError``,
+    and ``UnsupportedType`` for a folder whose tokenizer llama.cpp cannot be told."""
+    source = GgufFile.open(merge.base.path) if merge.base.path.is_file() else None
+    metadata = _metadata(merge, source)
+    write_gguf(path, metadata, plan_tensors(merge, source), on_bytes)
+
+
+def _metadata(merge: Merge, source: GgufFile | None) -> dict[str, Value]:
+    metadata = header_of(merge.base) if source is None else _carried_metadata(source)
+    metadata |= _spoken(merge.base)
+    metadata["general.file_type"] = PRESETS[merge.preset].file_type
+    metadata["general.quantization_version"] = 2
+    return metadata
+
+
+def _carried_metadata(source: GgufFile) -> dict[str, Value]:
+    return {key: source.stored_value(key) for key in source.metadata}
+
+
+def _spoken(base: Base) -> dict[str, Value]:
+    """The template, where the file's own is not the one that was trained with, and whether BOS is still to be added.
+
+    A runtime adds BOS to what the template writes, once, where the file asks for it; training sees the template's
+    alone.
+    """
+    keys: dict[str, Value] = {}
+    if base.template.kind != "base" or base.path.is_dir():
+        keys["tokenizer.chat_template"] = base.template.source
+    bos = base.tokenizer.text_of(base.tokenizer.bos_id)
+    written = base.template.render([{"role": "user", "content": "x"}], add_generation_prompt=True)
+    if base.tokenizer.adds_bos and not written.startswith(bos):
+        keys["tokenizer.ggml.add_bos_token"] = False
+    return keys
+
+
+def plan_tensors(merge: Merge, source: GgufFile | None) -> list[PlannedTensor]:
+    """Every tensor of the file, in the base's order; a head of its own last where the stack parts it."""
+    parted = _parted(merge)
+    config = merge.base.decoder.config
+    modules = [module for module in adaptable(merge.base.decoder) if module != "lm_head" or parted or not config.tied]
+    planned = {tensor_name(module, config): _planned(module, merge, parted) for module in modules}
+    if source is None:
+        return [*planned.values(), *side_tensors(merge.base)]
+    touched = {tensor_name(module, config) for adapter, weight in merge.worn if weight for module in adapter.deltas}
+    tensors = []
+    for name in source.names():
+        ready = planned.pop(name, None)
+        as_it_stands = ready is None or (ready.type == source.type(name) and name not in touched)
+        tensors.append(_carried(source, name) if ready is None or as_it_stands else ready)
+    return tensors + list(planned.values())
+
+
+def _carried(source: GgufFile, name: str) -> PlannedTensor:
+    """A tensor as it stands in the base's file."""
+    return PlannedTensor(name, source.type(name), source.shape(name), lambda: [source.data(name)])
+
+
+def _parted(merge: Merge) -> bool:
+    """Whether embeddings and head, one matrix in the base, have to become two."""
+    touched = any("lm_head" in adapter.deltas or _embeds(adapter.deltas) for adapter, _ in merge.worn)
+    if not (merge.base.decoder.config.tied and touched):
+        return False
+    if merge.base.decoder.config.family in _ALWAYS_TIED:
+        raise UsageError(
+            f"the stack changes the embeddings or the head of {merge.base.name}, which llama.cpp knows as one matrix",
+            hint="serve it with nomoat serve, or export --to hf or peft",
+        )
+    return True
+
+
+def _embeds(modules: Mapping[str, object]) -> bool:
+    return any(is_embedding(module) for module in modules)
+
+
+def _planned(module: str, merge: Merge, parted: bool) -> PlannedTensor:
+    config, weight = merge.base.decoder.config, adaptable(merge.base.decoder)[module]
+    name = tensor_name(module, config)
+    type = type_of(name, weight.shape, merge.preset, n_layers=config.n_layers, tied=config.tied and not parted)
+    importance = merge.importance.get(module)
+
+    def pieces() -> Iterator[Bytes]:
+        counts = None if importance is None else usable(importance)
+        update = update_at(merge.worn, module, weight)
+        order = row_order(module, weight.shape[0], config)
+        for rows in merged_rows(weight, update, embedding=is_embedding(module), order=order):
+            yield quantize(rows.numpy(), type, counts)
+
+    return PlannedTensor(name, type, weight.shape, pieces)

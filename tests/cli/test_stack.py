@@ -87,3 +87,29 @@ def test_json_ends_with_every_module_and_its_ranks(env: Environment) -> None:
 def test_what_cannot_be_done_is_said(words: list[str], code: int, said: str, env: Environment) -> None:
     assert main(["stack", *words], env) == code
     assert said in err(env)
+
+
+def test_a_report_prints_pairs_ranks_and_where_the_picture_is(env: Environment) -> None:
+    assert main(["stack", "scribe", "sql", "--report", "--no-scores"], env) == 0, err(env)
+    assert "scribe, sql" in out(env) and "rank of the sum 7" in out(env) and "100.0%" in out(env)
+    assert (env.store.find("runs", "stack-scribe-sql") / "interference.png").is_file()
+    assert main(["stack", "scribe", "sql", "--report", "--name", "x"], env) == 2
+
+
+def test_a_search_finds_weights_and_the_new_adapter_has_them(env: Environment) -> None:
+    rows = [{"prompt": f"say {n}", "completion": f"word {n}"} for n in range(4)]
+    with env.store.writing("data", "words") as folder:
+        for split in ("train", "valid", "test"):
+            (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["stack", "scribe", "sql", "--search", "--data", "words,words", "--budget", "3", "--gradient-steps", "1"]
+    assert main([*words, "--name", "both"], env) == 0, err(env)
+    assert "kept (test)" in out(env) and "stack  scribe:" in out(env)
+    lineage = json.loads((env.store.find("adapters", "both") / "nomoat.json").read_text())
+    assert set(lineage["options"]["weights"]) == {"scribe", "sql"}
+    assert main(["stack", "scribe", "sql", "--report", "--data", "words,words", "--limit", "2"], env) == 0, err(env)
+    assert "scribe+sql" in out(env) and "nothing" in out(env)
+
+
+def test_without_data_a_search_says_what_is_missing(env: Environment) -> None:
+    assert main(["stack", "scribe", "sql", "--search"], env) == 2
+    assert "no skill of the stack can be measured" in err(env)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import render
+from nomoat.cli.stack_tables import print_report, print_search
 from nomoat.core.errors import UsageError
 from nomoat.core.records import Done
-from nomoat.stack.options import CombineOptions
+from nomoat.stack.options import CombineOptions, SkillOptions
+
+if TYPE_CHECKING:
+    from nomoat.stack.job import OpenStack
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,25 +26,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="a recipe in mergekit's YAML instead of adapters and options")
     parser.add_argument("--name", default="", metavar="NAME", help="the name of the new adapter")
     parser.add_argument("--replace", action="store_true", help="replace an adapter of that name")
+    parser.add_argument("--report", action="store_true", help="who is in whose way, what each skill keeps; no --name")
+    parser.add_argument("--search", action="store_true", help="find weights that keep every skill; --name applies them")
     add_flags(parser, CombineOptions, group="the combination")
+    add_flags(parser, SkillOptions, group="report and search")
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:
-    """Combine, and print where it is and what it cost."""
-    from nomoat.stack.job import open_parts, stack
+    """Report, search or combine, and print what came out."""
+    from nomoat.stack.job import open_parts
 
     words, base, densities, fixed = _asked(args)
-    if not args.name:
+    if not args.name and not args.report and not args.search:
         raise UsageError("--name is missing: what is the new adapter called?", hint="nomoat stack A B --name BOTH")
+    if args.report and (args.name or args.search):
+        raise UsageError("--report only looks: it takes no --name and no --search")
+    opened = open_parts(env.store, words, base)
+    if args.report:
+        return _report(opened, args, env)
+    if args.search:
+        opened = _searched(opened, args, env)
+    return _combine(opened, densities, fixed, args, env) if args.name else 0
+
+
+def _combine(
+    opened: OpenStack,
+    densities: tuple[float | None, ...],
+    fixed: dict[str, Any],
+    args: argparse.Namespace,
+    env: Environment,
+) -> int:
+    from nomoat.stack.job import stack
+
     options = read_flags(args, CombineOptions, **fixed)
-    records = stack(
-        open_parts(env.store, words, base), options, env.store, name=args.name, replace=args.replace,
-        densities=densities,
-    )  # fmt: skip
+    records = stack(opened, options, env.store, name=args.name, replace=args.replace, densities=densities)
     done = render(records, env, json_lines=args.json)
     if done is not None and not args.json:
         env.print(result_lines(done))
     return 0
+
+
+def _report(opened: OpenStack, args: argparse.Namespace, env: Environment) -> int:
+    from nomoat.stack.report import report
+
+    done = render(report(opened, read_flags(args, SkillOptions), env.store), env, json_lines=args.json)
+    if done is not None and not args.json:
+        print_report(done, env)
+    return 0
+
+
+def _searched(opened: OpenStack, args: argparse.Namespace, env: Environment) -> OpenStack:
+    """The stack at the weights that the search found, which are printed."""
+    from nomoat.stack.search import search
+
+    done = render(search(opened, read_flags(args, SkillOptions), env.store), env, json_lines=args.json)
+    if done is None:
+        raise UsageError("the search ended without a result")
+    if not args.json:
+        print_search(done, env)
+    weights = done.result["weights"]
+    return dataclasses.replace(opened, worn=tuple((adapter, weights[adapter.name]) for adapter, _ in opened.worn))
 
 
 def _asked(args: argparse.Namespace) -> tuple[list[str], str, tuple[float | None, ...], dict[str, Any]]:

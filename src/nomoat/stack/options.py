@@ -33,6 +33,29 @@ class CombineOptions:
         return self.method in NORMALIZED if self.normalize is None else self.normalize
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class SkillOptions:
+    """Which rows say how well each skill is kept."""
+
+    data: tuple[str, ...] = option(
+        (), "data sets of the skills, one for each adapter; by default what they were trained on", metavar="NAME,NAME"
+    )
+    limit: int = option(64, "rows of each skill that are measured")
+    scores: bool = option(True, "in a report: measure every subset of the stack on every skill")
+    budget: int = option(40, "in a search: how many weightings are tried")
+    gradient_steps: int = option(4, "in a search: steps along the gradient at its end; none with a DoRA")
+    keep: float = option(0.95, "in a search: the share of its own gain that each skill shall keep")
+
+
+def check_skills(options: SkillOptions) -> None:
+    """Raise ``UsageError`` on values that make no sense."""
+    for name, value in (("limit", options.limit), ("budget", options.budget)):
+        if value < 1:
+            raise UsageError(f"--{name} cannot be {value}", hint="give 1 or more")
+    if options.gradient_steps < 0:
+        raise UsageError(f"--gradient-steps cannot be {options.gradient_steps}", hint="give 0 or more")
+
+
 def check(options: CombineOptions) -> None:
     """Raise ``UsageError`` on values and combinations that make no sense."""
     if options.method not in METHODS:

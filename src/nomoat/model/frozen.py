@@ -60,7 +60,8 @@ class FrozenWeight:
 
     def choose_int8(self, kept: Tensor | None) -> None:
         """Take training products through int8, with the columns ``kept`` in float32; None: exactly again."""
-        self._kept, self._packed = kept, None
+        if kept is None or self._kept is None or not torch.equal(kept, self._kept):
+            self._kept, self._packed = kept, None
 
     def for_training(self) -> PackedInt8 | None:
         """The int8 copy, made at the first call, where one was chosen and a gradient may be wanted."""

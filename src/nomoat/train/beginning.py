@@ -18,6 +18,7 @@ from nomoat.core.store import Store
 from nomoat.train.job import Job
 from nomoat.train.options import TuneOptions
 from nomoat.train.plan import Plan
+from nomoat.train.precision import Arithmetic
 from nomoat.train.run import RunRecord, Settled, check_same
 
 START_AGAIN = "start again without --resume"
@@ -29,13 +30,14 @@ def refuse_taken_name(name: str, store: Store, *, replace: bool) -> None:
         raise UsageError(f"there is an adapter {name!r} already", hint="choose another --name, or pass --replace")
 
 
-def run_record(job: Job, plan: Plan | None, steps: int, threads: int) -> RunRecord:
+def run_record(job: Job, plan: Plan | None, steps: int, threads: int, arithmetic: Arithmetic) -> RunRecord:
     """The record of a run that is to take ``steps`` steps."""
     settled = Settled(
         steps=steps,
         pack_tokens=plan.pack_tokens if plan is not None else job.options.pack_tokens,
         eval_every=job.eval_every(),
         threads=threads,
+        first_int8=arithmetic.first_int8,
     )
     return RunRecord(
         options=dataclasses.asdict(job.options),

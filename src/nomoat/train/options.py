@@ -71,6 +71,12 @@ class TuneOptions:
     eval_every: int = option(0, "steps between held-out measurements; 0: about an eighth of the time goes there")
     patience: int = option(0, "stop after this many measurements without improvement; 0: never")
 
+    precision: str = option(
+        "float32",
+        "arithmetic of the frozen matrices; int8 is faster, is measured on your rows before it is used, and leaves "
+        "layers where it does not hold in float32",
+        choices=("float32", "int8"),
+    )
     threads: int = option(0, "processor threads; 0: all cores. The same count gives the same bytes")
     minutes: float | None = option(None, "choose what can be done in this time")
     finish_by: str | None = option(None, "choose what can be done until this time of day", metavar="HH:MM")

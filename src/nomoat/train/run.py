@@ -34,12 +34,16 @@ CHECKPOINT_EVERY_S = 60.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settled:
-    """What was decided when the run began, and must be the same when it goes on."""
+    """What was decided when the run began, and must be the same when it goes on.
+
+    Layers from ``first_int8`` on train in int8; ``None``: none of them.
+    """
 
     steps: int
     pack_tokens: int
     eval_every: int
     threads: int
+    first_int8: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -113,9 +113,18 @@ def lineage_of(job: Job, run: Run, outcome: Outcome, peak_bytes: int, prefix_s: 
             "made_of": run.record.made_of,
             "versions": run.record.versions,
             "chat_template": job.base.template.kind,
+            "precision": arithmetic_words(run.record.settled),
         },
         seed=job.options.seed,
     )
+
+
+def arithmetic_words(settled: Settled) -> str:
+    """What the run multiplied by its frozen matrices in."""
+    first = settled.first_int8
+    if first is None:
+        return "float32"
+    return "int8" if first == 0 else f"int8 from layer {first} on"
 
 
 def _metrics(job: Job, run: Run, outcome: Outcome, peak_bytes: int, prefix_s: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from nomoat.train.checkpoint import KEPT, drop_checkpoints
 from nomoat.train.forecast import predict
 from nomoat.train.job import prepare
 from nomoat.train.options import TuneOptions, check
+from nomoat.train.precision import Arithmetic, choose_arithmetic, use
 from nomoat.train.run import Run, check_same, create_run, open_run
 from nomoat.train.session import run_session
 from nomoat.train.setting import training_setting
@@ -33,6 +34,7 @@ def tune(options: TuneOptions, store: Store) -> Generator[Record]:
     began = datetime.now()
     with training_setting(options.threads) as threads:
         job = yield from prepare(options, store)
+        arithmetic = yield from choose_arithmetic(job)
         plan = None
         if options.probe_seconds > 0:
             plan = yield from predict([job], store, began)
@@ -40,7 +42,7 @@ def tune(options: TuneOptions, store: Store) -> Generator[Record]:
             yield Done("plan", None, plan.as_dict())
             return
         steps = plan.steps if plan is not None else job.steps
-        run = create_run(store, options.name, run_record(job, plan, steps, threads))
+        run = create_run(store, options.name, run_record(job, plan, steps, threads, arithmetic))
         yield Note(f"run {run.id}; if it is stopped, `{run.resume_command}` goes on")
         yield from run_session(job, run, store, None)
 
@@ -59,6 +61,7 @@ def resume(run_id: str, store: Store, given: Mapping[str, Any] | None = None) ->
         yield from differences(run.record, given or {})
         job = yield from prepare(options, store)
         check_same(run.record.made_of, job.made_of, what="data or base", hint=START_AGAIN)
+        use(job, Arithmetic(settled.first_int8))
         drop_checkpoints(run.path, keep=KEPT)
         checkpoint, complaints = run.latest()
         for complaint in complaints:

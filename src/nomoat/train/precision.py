@@ -1,0 +1,143 @@
+"""Whether a run may train through int8: measured on a few of its own rows before it starts.
+
+Int8 is an approximation, so it has a gate: the gradient of every module's adapter must point where the one in float32
+points (a cosine of at least 0.99), and the loss must be within 1 %. Rounding errors of the lowest layers pass through
+all others, so where the gate does not hold, layers go back to float32 from the bottom up until it does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Sequence
+
+import torch
+from torch import Tensor
+
+from nomoat.core.records import Note, Progress, Record
+from nomoat.data.pack import Packed, pack
+from nomoat.model import precision
+from nomoat.model.adapters import Adapter
+from nomoat.train.job import Job
+from nomoat.train.prefix import computed
+from nomoat.train.sft import SftBatches, sft_task, work_of
+
+FLOAT32, INT8 = "float32", "int8"
+CHOICES = (FLOAT32, INT8)
+COSINE = 0.99
+LOSS = 0.01
+_TOKENS = 384  # of real rows that are measured
+_STARTED = 0.02  # spread of the factors that start at zero, for the measurement: about that of a trained adapter
+_SHARES = (0.0, 0.1, 0.2, 0.35, 0.5)  # of the layers in float32, tried in this order
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Agreement:
+    """How near a step in int8 is to the one in float32: lowest cosine of a module's gradients, change of the loss."""
+
+    module: str
+    cosine: float
+    loss: float
+
+    @property
+    def passes(self) -> bool:
+        return self.cosine >= COSINE and self.loss <= LOSS
+
+    def __str__(self) -> str:
+        return f"cosine {self.cosine:.4f} at {self.module}, loss {self.loss:.2%} off"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """What a run multiplies by its frozen matrices in: layers under ``first_int8`` in float32, the others in int8.
+
+    ``None``: all in float32.
+    """
+
+    first_int8: int | None = None
+
+
+def choose_arithmetic(job: Job) -> Generator[Record, None, Arithmetic]:
+    """Take the base to the arithmetic that the options ask for, as far as the gate lets it."""
+    if job.options.precision == FLOAT32:
+        return Arithmetic()
+    n_layers = job.base.decoder.config.n_layers
+    gate = _Gate(job)
+    found: list[Agreement] = []
+    for first in sorted({max(job.frozen_layers, round(share * n_layers)) for share in _SHARES}):
+        yield Progress("measuring what int8 changes", len(found), None)
+        use(job, Arithmetic(first))
+        found.append(gate.measure())
+        if found[-1].passes:
+            yield _note(first, job.frozen_layers, found)
+            return Arithmetic(first)
+    use(job, Arithmetic())
+    yield Note(f"int8 does not hold on this base and these rows ({found[-1]}): training in float32", warning=True)
+    return Arithmetic()
+
+
+def _note(first: int, lowest: int, found: Sequence[Agreement]) -> Note:
+    if first == lowest:
+        return Note(f"int8 holds on these rows: {found[-1]}")
+    return Note(f"layers {lowest} to {first - 1} stay in float32: with them in int8, {found[0]}; now {found[-1]}")
+
+
+def use(job: Job, arithmetic: Arithmetic) -> None:
+    """Set the base to an arithmetic that was chosen before."""
+    decoder, words = job.base.decoder, job.base.tokenizer
+    if arithmetic.first_int8 is None:
+        precision.use_float32(decoder)
+    else:
+        first = words.bos_id if words.adds_bos else None
+        precision.use_int8(decoder, first=first, lowest_layer=arithmetic.first_int8)
+
+
+class _Gate:
+    """The loss and the gradients of some rows in float32, to hold those in int8 against."""
+
+    def __init__(self, job: Job) -> None:
+        layer = job.frozen_layers
+        adapter = _started(job)
+        batches = job.batches(job.options.pack_tokens)
+        self._task = sft_task(job.base, adapter, batches, (), 1.0, computed(job.base, layer) if layer else None)
+        self._piece = _piece(batches)
+        use(job, Arithmetic())
+        self._loss, self._gradients = self._step()
+
+    def measure(self) -> Agreement:
+        """The present arithmetic against float32."""
+        loss, gradients = self._step()
+        cosines = {
+            name: torch.cosine_similarity(exact.flatten().double(), gradients[name].flatten().double(), 0).item()
+            for name, exact in self._gradients.items()
+        }
+        worst = min(cosines, key=lambda name: cosines[name])
+        return Agreement(worst.partition(".lora_")[0], cosines[worst], abs(loss - self._loss) / max(self._loss, 1e-6))
+
+    def _step(self) -> tuple[float, dict[str, Tensor]]:
+        parameters = self._task.parameters
+        loss = self._task.loss(self._piece) / max(1, work_of(self._piece).learned)
+        gradients = torch.autograd.grad(loss, list(parameters.values()))
+        return loss.item(), dict(zip(parameters, gradients, strict=True))
+
+
+def _started(job: Job) -> Adapter:
+    """An adapter like the run's that has learned something: at zero, half of the gradients would be zero too."""
+    config = dataclasses.replace(job.adapter.config, init="kaiming")
+    adapter = job.base.new_adapter(config, seed=job.options.seed, name="gate")
+    generator = torch.Generator().manual_seed(job.options.seed)
+    with torch.no_grad():
+        for name, parameter in adapter.parameters().items():
+            if ".lora_B" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * _STARTED)
+    return adapter
+
+
+def _piece(batches: SftBatches) -> Packed:
+    """The first rows that the run learns, about ``_TOKENS`` of them, in one piece."""
+    rows = [batches.rows[number] for number in batches.order(0)]
+    taken = [rows[0]]
+    for row in rows[1:]:
+        if sum(len(each.ids) for each in taken) + len(row.ids) > _TOKENS:
+            break
+        taken.append(row)
+    return pack(taken, sum(len(row.ids) for row in taken))[0]

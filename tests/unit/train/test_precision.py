@@ -1,0 +1,131 @@
+"""Training through int8: measured before it is used, the same bytes again, and not used where it does not hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nomoat.core.records import Done, Note, Record, Step
+from nomoat.core.store import Store, read_lineage
+from nomoat.kernels import int8
+from nomoat.model.linear import Linear
+from nomoat.model.load import Base
+from nomoat.train import precision
+from nomoat.train.job import Job, prepare
+from nomoat.train.options import TuneOptions
+from nomoat.train.precision import Arithmetic, choose_arithmetic
+from nomoat.train.tune import resume, tune
+from outliers import outlier_folder
+
+TEXTS = ("The harbour at dusk", "Ropes and nets", "A bell far out", "The last boat in")
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> TuneOptions:
+    rows = [{"prompt": f"{text} {i}?", "completion": f"{text[::-1]} {i}."} for i in range(6) for text in TEXTS]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return TuneOptions(
+        data=str(tmp_path / "rows.jsonl"),
+        base=str(outlier_folder(tmp_path / "base")),
+        name="scribe",
+        rank=4,
+        lr=5e-3,
+        precision="int8",
+        threads=1,
+        probe_seconds=0.0,
+    )
+
+
+def outcome(records: Iterator[Record]) -> tuple[list[str], Any]:
+    """Notes, and what the generator returned."""
+    notes = []
+    while True:
+        try:
+            record = next(records)
+        except StopIteration as end:
+            return notes, end.value
+        if isinstance(record, Note):
+            notes.append(record.text)
+
+
+def prepared(options: TuneOptions) -> Job:
+    job: Job = outcome(prepare(options, Store()))[1]
+    return job
+
+
+def packed(base: Base) -> list[str]:
+    """Names of the frozen matrices that have an int8 copy."""
+    linears = [module for module in base.decoder.modules() if isinstance(module, Linear)]
+    return [linear.name for linear in linears if linear.weight.for_training() is not None]
+
+
+def without_treatment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One scale for up to 512 columns, nothing rotated, nothing kept."""
+    whole = int8.Recipe
+    monkeypatch.setattr(int8, "Recipe", lambda columns, kept: whole(columns, kept[:0], group=512, rotated=False))
+
+
+def test_int8_that_holds_is_used_in_all_layers(options: TuneOptions) -> None:
+    job = prepared(options)
+    notes, chosen = outcome(choose_arithmetic(job))
+    assert chosen == Arithmetic(0) and "int8 holds" in notes[0]
+    assert any("down_proj" in name for name in packed(job.base)) and "lm_head" in packed(job.base)
+
+
+def test_kernels_without_treatment_of_outliers_do_not_pass(
+    options: TuneOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_treatment(monkeypatch)
+    job = prepared(options)
+    notes, chosen = outcome(choose_arithmetic(job))
+    assert chosen.first_int8 != 0
+    assert "stay in float32" in notes[0] or "does not hold" in notes[0]
+
+
+def test_layers_that_fail_go_back_to_float32_from_the_bottom(
+    options: TuneOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = prepared(options)
+    measured = precision._Gate.measure
+
+    def strict(gate: precision._Gate) -> precision.Agreement:
+        low = any(".layers.0." in name for name in packed(job.base))
+        return dataclasses.replace(measured(gate), cosine=0.5 if low else 0.999)
+
+    monkeypatch.setattr(precision._Gate, "measure", strict)
+    notes, chosen = outcome(choose_arithmetic(job))
+    assert chosen == Arithmetic(1) and "layers 0 to 0 stay in float32" in notes[0]
+    assert {name.split(".")[2] for name in packed(job.base) if name != "lm_head"} == {"1"}
+
+
+def test_a_tune_in_int8_gives_the_same_bytes_again_and_says_so(options: TuneOptions) -> None:
+    store, found = Store(), []
+    for name in ("one", "two"):
+        done = list(tune(dataclasses.replace(options, name=name), store))[-1]
+        assert isinstance(done, Done) and done.result["held_out_loss_after"] < done.result["held_out_loss_before"]
+        found.append((store.find("adapters", name) / "adapter_model.safetensors").read_bytes())
+    assert found[0] == found[1]
+    lineage = read_lineage(store.find("adapters", "one"))
+    assert lineage is not None and lineage.details["precision"] == "int8"
+
+
+def test_a_stopped_run_in_int8_goes_on_to_the_same_bytes(options: TuneOptions) -> None:
+    store = Store()
+    whole = list(tune(dataclasses.replace(options, name="whole"), store))[-1]
+    running = tune(dataclasses.replace(options, name="cut"), store)
+    next(record for record in running if isinstance(record, Step))
+    running.close()
+    cut = list(resume("cut-1", store))[-1]
+    assert isinstance(whole, Done) and isinstance(cut, Done) and whole.path and cut.path
+    weights = [(path / "adapter_model.safetensors").read_bytes() for path in (whole.path, cut.path)]
+    assert weights[0] == weights[1]
+
+
+def test_the_probe_measures_with_the_copies_in_place(options: TuneOptions) -> None:
+    done = list(tune(dataclasses.replace(options, probe_seconds=0.2, dry_run=True), Store()))[-1]
+    assert isinstance(done, Done) and done.what == "plan" and done.result["peak_bytes"] > 0

@@ -1,0 +1,132 @@
+"""Votes of people: kept for good, exported as FastChat's logs and as preference rows.
+
+A vote is never changed: who thinks again casts another that names the one it replaces, and both stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from nomoat.core.database import database
+from nomoat.core.errors import NotFound, UsageError
+from nomoat.core.store import Store
+from nomoat.data.rows import Message
+from nomoat.judge.ratings import Battle, Winner
+
+_COLUMNS: Final = (
+    "at", "arena", "voter", "prompt", "model_a", "model_b", "answer_a", "answer_b", "winner",
+    "left_side", "note", "replaces",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Vote:
+    """One judgement by a person. ``left``: which model's answer stood on the left. ``replaces``: an earlier vote."""
+
+    arena: str
+    voter: str
+    prompt: tuple[Message, ...]
+    model_a: str
+    model_b: str
+    answer_a: str
+    answer_b: str
+    winner: Winner
+    left: Winner = "model_a"
+    note: str = ""
+    at: str = dataclasses.field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    replaces: int | None = None
+
+    @property
+    def battle(self) -> Battle:
+        return Battle(self.model_a, self.model_b, self.winner)
+
+
+def cast(store: Store, vote: Vote) -> int:
+    """Keep a vote and return its number. Raises ``UsageError`` where it replaces one that was replaced already."""
+    values = (
+        vote.at, vote.arena, vote.voter, json.dumps(vote.prompt, ensure_ascii=False), vote.model_a, vote.model_b,
+        vote.answer_a, vote.answer_b, vote.winner, vote.left, vote.note, vote.replaces,
+    )  # fmt: skip
+    with database(store) as connection:
+        try:
+            row = connection.execute(
+                f"insert into vote ({', '.join(_COLUMNS)}) values ({', '.join('?' * len(_COLUMNS))})", values
+            )
+        except sqlite3.IntegrityError as error:
+            raise UsageError(f"this vote cannot be kept: {error}") from error
+    number = row.lastrowid
+    assert number is not None  # sqlite3 sets it after every insert
+    return number
+
+
+def votes(store: Store, arena: str) -> list[Vote]:
+    """The votes of an arena that stand, in the order they were cast."""
+    with database(store) as connection:
+        rows = connection.execute(
+            "select * from vote where arena = ? and id not in (select replaces from vote where replaces is not null)"
+            " order by id",
+            (arena,),
+        ).fetchall()
+    return [_vote(row) for row in rows]
+
+
+def arenas(store: Store) -> dict[str, int]:
+    """The names of all arenas with the number of votes that were cast in each."""
+    with database(store) as connection:
+        return dict(connection.execute("select arena, count(*) from vote group by arena order by arena").fetchall())
+
+
+def _vote(row: sqlite3.Row) -> Vote:
+    values = {name: row[name] for name in _COLUMNS if name not in ("prompt", "left_side")}
+    return Vote(prompt=tuple(json.loads(row["prompt"])), left=row["left_side"], **values)
+
+
+def fastchat_rows(cast: Sequence[Vote]) -> Iterator[dict[str, Any]]:
+    """The votes as FastChat writes its battles; ``judge`` is the voter."""
+    for vote in cast:
+        yield {
+            "model_a": vote.model_a,
+            "model_b": vote.model_b,
+            "winner": vote.winner.replace("both_bad", "tie (bothbad)"),
+            "judge": vote.voter,
+            "turn": sum(message["role"] == "user" for message in vote.prompt),
+            "anony": True,
+            "conversation_a": _conversation(vote, vote.answer_a),
+            "conversation_b": _conversation(vote, vote.answer_b),
+            "tstamp": datetime.fromisoformat(vote.at).timestamp(),
+        }
+
+
+def preference_rows(cast: Sequence[Vote]) -> Iterator[dict[str, Any]]:
+    """The votes with a winner as rows to align with: ``prompt``, ``chosen``, ``rejected``, all as messages."""
+    for vote in cast:
+        if vote.winner in ("model_a", "model_b"):
+            better, worse = (
+                (vote.answer_a, vote.answer_b) if vote.winner == "model_a" else (vote.answer_b, vote.answer_a)
+            )
+            yield {
+                "prompt": list(vote.prompt),
+                "chosen": [{"role": "assistant", "content": better}],
+                "rejected": [{"role": "assistant", "content": worse}],
+            }
+
+
+def _conversation(vote: Vote, answer: str) -> list[Message]:
+    return [*vote.prompt, {"role": "assistant", "content": answer}]
+
+
+EXPORTS: Final = {"fastchat": fastchat_rows, "preferences": preference_rows}
+
+
+def export(store: Store, arena: str, form: str) -> Iterator[dict[str, Any]]:
+    """An arena's votes in a form of ``EXPORTS``. Raises ``NotFound`` for an arena without votes."""
+    found = votes(store, arena)
+    if not found:
+        named = ", ".join(arenas(store)) or "none yet"
+        raise NotFound(f"there are no votes in arena {arena!r}", hint=f"arenas with votes: {named}")
+    return EXPORTS[form](found)

@@ -1,0 +1,69 @@
+"""``nomoat arena`` in a terminal: blind answers, votes, ratings, exports."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from nomoat.cli.environment import Environment
+from nomoat.cli.main import main
+from nomoat.core.store import Store
+from nomoat.judge.votes import votes
+from tiny import tiny_folder
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    """A home with two bases, and a file of questions."""
+    for number, name in enumerate(("one", "two")):
+        tiny_folder(Store().path("bases", name), seed=number)
+    path = tmp_path / "questions.jsonl"
+    path.write_text("\n".join(json.dumps({"prompt": f"{n}?", "completion": "x"}) for n in range(3)))
+    return path
+
+
+def play(typed: str, *argv: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    code = main(["arena", *argv], Environment(stdin=io.StringIO(typed), stdout=out, stderr=err))
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_names_are_told_only_after_the_vote(questions: Path) -> None:
+    code, out, err = play("1 clearer\nq\n", "one", "two", "--data", str(questions), "--max-tokens", "4")
+    assert code == 0
+    before, _, after = err.partition("1 was ")
+    assert "one" not in before and "two" not in before
+    assert "2 was" in after
+    kept = votes(Store(), "arena")
+    assert len(kept) == 1 and kept[0].note == "clearer"
+    assert "cannot be told with fewer than" in out
+
+
+def test_a_typed_question_is_asked_and_the_votes_are_exported(questions: Path) -> None:
+    play("why?\nt\n\n", "one", "two", "--name", "mine", "--max-tokens", "2")
+    code, out, _ = play("", "--name", "mine", "--export", "fastchat")
+    row = json.loads(out)
+    assert code == 0
+    assert row["winner"] == "tie" and row["conversation_a"][0] == {"role": "user", "content": "why?"}
+    code, out, _ = play("", "--name", "mine", "--standing", "--json")
+    assert {each["model"] for each in json.loads(out)["ratings"]} == {"one", "two"}
+
+
+def test_a_key_that_is_no_vote_is_asked_again(questions: Path) -> None:
+    play("x\n2\n", "one", "two", "--data", str(questions), "--limit", "1", "--max-tokens", "2")
+    assert len(votes(Store(), "arena")) == 1
+
+
+def test_an_arena_of_one_is_refused(questions: Path) -> None:
+    code, _, err = play("", "one", "--data", str(questions))
+    assert code == 2
+    assert "two or more different models" in err
+
+
+def test_the_standing_of_an_empty_arena_says_how_to_vote() -> None:
+    code, _, err = play("", "--standing")
+    assert code == 2
+    assert "no votes" in err

@@ -1,0 +1,52 @@
+"""The home's database."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from nomoat.core.database import DATABASE_FILE, MIGRATIONS, database
+from nomoat.core.errors import StorageError
+from nomoat.core.store import Store
+
+
+def test_a_new_database_is_brought_up_to_date_and_opens_again() -> None:
+    for _ in range(2):
+        with database(Store()) as connection:
+            assert connection.execute("pragma user_version").fetchone()[0] == len(MIGRATIONS)
+
+
+def test_a_block_that_fails_leaves_nothing_behind() -> None:
+    insert = "insert into vote values (1, 'now', 'x', 'me', '[]', 'a', 'b', '', '', 'tie', 'model_a', '', null)"
+    with pytest.raises(RuntimeError), database(Store()) as connection:
+        connection.execute(insert)
+        raise RuntimeError
+    with database(Store()) as connection:
+        assert connection.execute("select count(*) from vote").fetchone()[0] == 0
+
+
+def test_a_database_of_a_newer_version_is_refused() -> None:
+    with database(Store()) as connection:
+        connection.execute(f"pragma user_version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(StorageError, match="newer nomoat"), database(Store()):
+        pass
+
+
+def test_a_file_that_is_no_database_is_refused() -> None:
+    store = Store()
+    store.home.mkdir(parents=True, exist_ok=True)
+    (store.home / DATABASE_FILE).write_bytes(b"not a database, but long enough to be looked at" * 50)
+    with pytest.raises(StorageError, match="not a database"), database(store):
+        pass
+
+
+@pytest.mark.parametrize("change", ["update vote set winner = 'tie'", "delete from vote"])
+def test_votes_are_neither_changed_nor_deleted(change: str) -> None:
+    insert = "insert into vote values (1, 'now', 'x', 'me', '[]', 'a', 'b', '', '', 'model_a', 'model_a', '', null)"
+    with database(Store()) as connection:
+        connection.execute(insert)
+    with pytest.raises(StorageError, match="a vote is not"), database(Store()) as connection:
+        connection.execute(change)
+    path = Store().home / DATABASE_FILE
+    assert sqlite3.connect(path).execute("select winner from vote").fetchall() == [("model_a",)]

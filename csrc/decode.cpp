@@ -118,17 +118,11 @@ private:
 
     // New keys or values (rows, kv heads, head_dim) into the cache.
     void write(const float* x, float* cache) const {
-        const int64_t heads = model_.n_kv_heads, width = model_.head_dim;
+        const int64_t token = model_.n_kv_heads * model_.head_dim;
         for (int64_t i = 0; i < step_.rows; ++i) {
-            for (int64_t h = 0; h < heads; ++h, x += width) {
-                float* head = cache + layer_ * step_.layer_stride + head_at(i, h);
-                std::copy(x, x + width, head + step_.positions[i] * width);
-            }
+            const int64_t place = step_.places[i][step_.positions[i]];
+            std::copy(x + i * token, x + (i + 1) * token, cache + layer_ * step_.layer_stride + place * token);
         }
-    }
-
-    int64_t head_at(int64_t row, int64_t kv_head) const {
-        return step_.slots[row] * step_.slot_stride + kv_head * step_.head_stride;
     }
 
     int64_t longest() const { return *std::max_element(step_.positions, step_.positions + step_.rows); }
@@ -144,15 +138,14 @@ private:
         thread_local std::vector<float> scores;
         const int64_t width = model_.head_dim, n = step_.positions[row] + 1, window = layer().window;
         const int64_t first = window > 0 ? std::max<int64_t>(0, n - window) : 0;
-        const int64_t cached = layer_ * step_.layer_stride + first * width +
-                               head_at(row, head / (model_.n_heads / model_.n_kv_heads));
+        const int64_t cached = layer_ * step_.layer_stride + head / (model_.n_heads / model_.n_kv_heads) * width;
         if (scores.size() < static_cast<size_t>(n + MAX_ROWS)) {
             scores.resize(n + n / 2 + MAX_ROWS);
         }
         const int64_t at = (row * model_.n_heads + head) * width;
-        isa_.attend({q_.data() + at, step_.keys + cached, step_.values + cached, n - first, width,
-                     static_cast<float>(model_.softmax_scale), static_cast<float>(model_.softcap), scores.data(),
-                     seen_.data() + at});
+        isa_.attend({q_.data() + at, step_.keys + cached, step_.values + cached, step_.places[row] + first, n - first,
+                     width, model_.n_kv_heads * width, static_cast<float>(model_.softmax_scale),
+                     static_cast<float>(model_.softcap), scores.data(), seen_.data() + at});
     }
 
     static void gate_some(void* context, int64_t begin, int64_t end) {

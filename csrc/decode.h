@@ -57,9 +57,10 @@ struct Step {
     int64_t rows;
     float* x;  // (rows, d_model): embeddings
     float* out;  // (rows, d_model): hidden states after the last norm
-    const int64_t *slots, *positions;  // (rows,)
-    float *keys, *values;  // (n_layers, n_slots, n_kv_heads, max_len, head_dim), the last two without gaps
-    int64_t layer_stride, slot_stride, head_stride;  // floats
+    const int64_t* const* places;  // (rows,): where each row's tokens are in the cache, up to its own
+    const int64_t* positions;      // (rows,)
+    float *keys, *values;  // (n_layers, n_tokens, n_kv_heads, head_dim)
+    int64_t layer_stride;  // floats
     const Angles* angles;
     const Run* runs;
     int64_t n_runs;

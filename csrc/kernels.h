@@ -41,8 +41,9 @@ struct Product {
 // One query over the keys and values of one head: softmax(scale q . k) v.
 struct Query {
     const float* q;  // (width,)
-    const float *keys, *values;  // (n, width)
-    int64_t n, width;
+    const float *keys, *values;  // of one head, tokens `stride` apart
+    const int64_t* places;       // (n,): which tokens
+    int64_t n, width, stride;
     float scale, softcap;  // softcap 0: none
     float* scores;         // room for n rounded up to a multiple of 16
     float* out;            // (width,)

@@ -89,33 +89,34 @@ static float exponentials(float* scores, int64_t n) {
     return add_up(sums);
 }
 
-// out = sum_j weights[j] rows[j], N * LANES numbers of each row, rows `width` apart.
+// out = sum_j weights[j] values[places[j]], N * LANES numbers of each from `k` on.
 template <int N>
-static void weighted(const float* weights, const float* rows, int64_t n, int64_t width, float by, float* out) {
+static void weighted(const Query& query, int64_t k, float by) {
     alignas(64) float sums[N * LANES] = {}, spread[LANES];
     Vector sum[N * PARTS];
     for (int i = 0; i < N * PARTS; ++i) {
         sum[i] = load(sums + i * WIDTH);
     }
-    for (int64_t j = 0; j < n; ++j) {
-        std::fill(spread, spread + WIDTH, weights[j]);
+    for (int64_t j = 0; j < query.n; ++j) {
+        std::fill(spread, spread + WIDTH, query.scores[j]);
         const Vector weight = load(spread);
+        const float* value = query.values + query.places[j] * query.stride + k;
         for (int i = 0; i < N * PARTS; ++i) {
-            sum[i] = multiply_add(weight, load(rows + j * width + i * WIDTH), sum[i]);
+            sum[i] = multiply_add(weight, load(value + i * WIDTH), sum[i]);
         }
     }
     for (int i = 0; i < N * PARTS; ++i) {
         store(sums + i * WIDTH, sum[i]);
     }
-    for (int k = 0; k < N * LANES; ++k) {
-        out[k] = sums[k] * by;
+    for (int i = 0; i < N * LANES; ++i) {
+        query.out[k + i] = sums[i] * by;
     }
 }
 
 static void attend(const Query& query) {
     const int64_t n = query.n, width = query.width, padded = (n + LANES - 1) / LANES * LANES;
     for (int64_t j = 0; j < n; ++j) {
-        query.scores[j] = inner(query.q, query.keys + j * width, width) * query.scale;
+        query.scores[j] = inner(query.q, query.keys + query.places[j] * query.stride, width) * query.scale;
     }
     if (query.softcap > 0) {
         for (int64_t j = 0; j < n; ++j) {
@@ -126,15 +127,15 @@ static void attend(const Query& query) {
     const float by = 1.0f / exponentials(query.scores, padded);
     int64_t k = 0;
     for (; k + 4 * LANES <= width; k += 4 * LANES) {
-        weighted<4>(query.scores, query.values + k, n, width, by, query.out + k);
+        weighted<4>(query, k, by);
     }
     for (; k + LANES <= width; k += LANES) {
-        weighted<1>(query.scores, query.values + k, n, width, by, query.out + k);
+        weighted<1>(query, k, by);
     }
     for (; k < width; ++k) {
         float sum = 0;
         for (int64_t j = 0; j < n; ++j) {
-            sum += query.scores[j] * query.values[j * width + k];
+            sum += query.scores[j] * query.values[query.places[j] * query.stride + k];
         }
         query.out[k] = sum * by;
     }

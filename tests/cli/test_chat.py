@@ -15,6 +15,7 @@ from nomoat.core.store import Lineage, Parent, Store, write_lineage
 from nomoat.engine import batch
 from nomoat.engine.chat import Session
 from nomoat.engine.sampling import Sampling
+from nomoat.engine.schedule import Segment
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import AdapterConfig
 from nomoat.model.load import load_base
@@ -140,7 +141,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_talk(home: Store, monkeypatch: pyte
     steps = 0
     forward = batch.Batch._forward
 
-    def interrupted(self: batch.Batch, segments: list[batch.Segment]) -> torch.Tensor:
+    def interrupted(self: batch.Batch, segments: list[Segment]) -> torch.Tensor:
         nonlocal steps
         steps += 1
         if steps == 3:

@@ -114,7 +114,8 @@ def test_cached_decoding_gives_the_logits_of_the_full_forward(case: str, tmp_pat
     reference(case, tmp_path)
     decoder = load_base(tmp_path, name=case).decoder
     tokens = torch.randint(3, 259, (30,), generator=torch.Generator().manual_seed(2))
-    cache = KVCache(decoder.config, n_slots=3, max_len=40)
+    cache = KVCache(decoder.config, 8)
+    cache.place(1, [5, 2, 7])
     with torch.no_grad():
         expected = decoder(tokens, Layout([30]))
         parts = [decoder(tokens[:11], Layout([11], slots=[1]), cache=cache)]

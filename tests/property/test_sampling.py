@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomoat.engine.choose import History, candidates, choose, new_generator
+from nomoat.engine.choose import History, candidates, new_generator, pick
 from nomoat.engine.sampling import Sampling
 
 seeds = st.integers(0, 2**32)
@@ -25,7 +25,7 @@ def random_logits(seed: int, size: int = 50) -> torch.Tensor:
 
 
 def draw(logits: torch.Tensor, sampling: Sampling, seed: int) -> int:
-    return choose(logits, NOTHING, sampling, new_generator(seed))[0]
+    return pick(logits, NOTHING, sampling, new_generator(seed))
 
 
 @settings(max_examples=40)
@@ -96,5 +96,5 @@ def test_a_constant_added_to_all_logits_changes_nothing(logits: int, constant: i
 @given(seeds, st.integers(0, 49))
 def test_a_heavy_penalty_on_what_was_said_keeps_it_from_being_said_again(logits: int, said: int) -> None:
     sampling = Sampling(presence_penalty=1000.0)
-    token, _ = choose(random_logits(logits), History((), (said,)), sampling, new_generator(0))
+    token = pick(random_logits(logits), History((), (said,)), sampling, new_generator(0))
     assert token != said

@@ -14,6 +14,7 @@
     ├── NetworkError            a source cannot be reached
     ├── StorageError            the disk is full, read-only or out of reach
     ├── ResourceError           needs more memory, disk or time than there is
+    ├── Busy                    a service has as many requests waiting as it takes
     ├── NumericError            the loss or a gradient is not a number
     └── Interrupted             stopped by the user; a checkpoint is left
 
@@ -121,6 +122,12 @@ class StorageError(NomoatError):
 
 class ResourceError(NomoatError):
     """More is needed than there is; both amounts are in the message."""
+
+    exit_code = 9
+
+
+class Busy(NomoatError):
+    """Come again later: nothing is wrong with the request."""
 
     exit_code = 9
 

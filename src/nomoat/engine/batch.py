@@ -1,167 +1,201 @@
 """Requests that run together over one cache: plan, one flat forward, draw, give out text.
 
-``Engine`` fills a batch and empties it; a chat keeps a batch of one row and comes back to its cache.
+``Engine`` fills a batch and empties it; a chat keeps a batch of one row and comes back to its cache; ``Service`` keeps
+one for whoever comes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Hashable
+import time
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
-from nomoat.core.errors import UsageError
-from nomoat.engine.choose import History, choose, new_generator
-from nomoat.engine.sampling import Sampling
+from nomoat.core.errors import NomoatError
+from nomoat.engine.answer import Answer, new_answer
+from nomoat.engine.request import Piece, Request
+from nomoat.engine.room import PagedRoom
 from nomoat.engine.schedule import Scheduler, Segment
-from nomoat.engine.text import TextStream
-from nomoat.model.cache import KVCache, Layout
-from nomoat.model.delta import EMPTY, Stack
+from nomoat.engine.wear import Wear, cached_under
+from nomoat.model.cache import PAGE, KVCache, Layout
+from nomoat.model.delta import AnyStack, MixedStack, Stack, Wearable, stack_key
 from nomoat.model.load import Base
 
 STEP_TOKENS = 512
+SHARED_TOKENS = 256  # of a prompt in a step that others wait for
+_SCORED_ROWS = 64  # logits of a prompt held at once
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Request:
-    """Token ids to go on from, how to draw, and the adapters to wear. The ids are used as they are."""
-
-    tokens: list[int]
-    sampling: Sampling = dataclasses.field(default_factory=Sampling)
-    stack: Stack = EMPTY
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Piece:
-    """One drawn token of request ``index`` and the text that became certain with it (perhaps none).
-
-    ``finish_reason`` is ``"stop"`` (end-of-turn token or stop string) or ``"length"`` on the last piece.
-    ``logprob`` is the token's under the model, before penalties, filters and temperature, in nats.
+class BatchOptions:
+    """``context``: the most tokens a request may reach, prompt and answer together. ``reuse``: what was read once
+    serves every request that begins with it under the same adapters. ``cache_bytes`` are taken as they are needed.
     """
 
-    index: int
-    text: str
-    token: int
-    logprob: float
-    finish_reason: str | None = None
-
-
-@dataclasses.dataclass(slots=True)
-class _Answer:
-    """A request on its way."""
-
-    request: Request
-    limit: int
-    text: TextStream
-    generator: torch.Generator
-    output: list[int]
-
-    def token_range(self, start: int, length: int) -> list[int]:
-        """Known tokens (prompt, then output) from ``start`` on."""
-        prompt = self.request.tokens
-        if start >= len(prompt):
-            return self.output[start - len(prompt) :][:length]
-        return (prompt[start : start + length] + self.output)[:length]
+    context: int
+    max_batch: int = 16
+    cache_bytes: int = 1 << 30
+    reuse: bool = True
+    int8_cache: bool = False
 
 
 class Batch:
-    """A running batch of at most as many requests as the cache has rows.
+    """A running batch; requests come and go between its steps."""
 
-    ``context`` is the most tokens a request may reach, prompt and answer together.
-    """
-
-    def __init__(self, base: Base, cache: KVCache, *, slots: int, context: int) -> None:
-        self._base = base
+    def __init__(self, base: Base, options: BatchOptions) -> None:
+        self._base, self._options = base, options
+        cache = KVCache(base.decoder.config, 1, int8=options.int8_cache)
+        least = -(-options.context // PAGE) + 2  # one whole request, the page of zeros, and one to copy from
+        self._room = PagedRoom(
+            cache, max_pages=max(least, options.cache_bytes // cache.page_bytes), reuse=options.reuse
+        )
         self._cache = cache
-        self._context = context
-        self._scheduler = Scheduler(slots=slots, step_tokens=STEP_TOKENS)
-        self._answers: dict[int, _Answer] = {}
-        self._silent = frozenset(base.tokenizer.specials.values())
+        self._scheduler = Scheduler(
+            self._room, slots=options.max_batch, step_tokens=STEP_TOKENS, shared_tokens=SHARED_TOKENS
+        )
+        self._answers: dict[int, Answer] = {}
 
     @property
     def idle(self) -> bool:
         """Every request is answered."""
         return self._scheduler.idle
 
-    def add(self, index: int, request: Request, *, cached: int = 0) -> None:
-        """Queue a request under the caller's number; ``cached`` of its tokens are in the cache already."""
-        check_fits(request, self._context)
-        self._answers[index] = _Answer(
-            request=request,
-            limit=min(request.sampling.max_tokens, self._context - len(request.tokens)),
-            text=TextStream(request.sampling.stop),
-            generator=new_generator(request.sampling.seed),
-            output=[],
-        )
-        group = stack_key(request.stack)
-        self._scheduler.add(index, tokens=len(request.tokens), cached=cached, group=group)
+    @property
+    def n_waiting(self) -> int:
+        return self._scheduler.n_waiting
+
+    @property
+    def n_running(self) -> int:
+        return self._scheduler.n_running
+
+    @property
+    def cache_bytes(self) -> int:
+        """What the cache holds: of those that run, and kept for those to come."""
+        return self._room.used_bytes
+
+    def add(self, index: int, request: Request) -> None:
+        """Queue a request under the caller's number. Raises ``UsageError`` if its prompt does not fit."""
+        config = self._base.decoder.config
+        answer = new_answer(index, request, self._options.context, config.vocab_size)
+        self._answers[index] = answer
+        wear = cached_under(request.stack, config)
+        self._room.announce(index, wear, answer.known, reuse=answer.scorer is None)
+        self._scheduler.add(index, len(answer.known))
 
     def cancel(self, index: int) -> None:
-        """Give a request up; its row goes to the next one."""
-        self._scheduler.finish(index)
-        self._answers.pop(index, None)
+        """Give a request up; what it has read stays for others. No such request is nothing to do."""
+        if index in self._answers:
+            self._room.keep(index, self._scheduler.cached(index), ended=True)
+            self._drop(index)
+
+    def forget(self, adapter: Wearable) -> None:
+        """Drop what was read under an adapter that will not be worn again."""
+        self._room.drop(lambda wear: isinstance(wear, Wear) and any(one is adapter for one, _ in wear.stack))
 
     @torch.inference_mode()
     def step(self) -> list[Piece]:
-        """Run one forward pass; return a piece for every request that got a token."""
-        segments = self._scheduler.plan()
+        """Run one forward pass; return the pieces of every request that got tokens or ended."""
+        pieces = self._overdue()
+        segments = self._by_stack(self._scheduler.plan())
+        if not segments:
+            return pieces
         hidden = self._forward(segments)
+        self._note_reuse(segments)
+        start = 0
+        drawing: list[tuple[Segment, slice]] = []
         for segment in segments:
-            self._scheduler.advance(segment)
-        ends = itertools.accumulate(segment.length for segment in segments)
-        drawing = [(segment.request, end - 1) for segment, end in zip(segments, ends) if segment.samples]
-        if not drawing:
-            return []
-        stack = self._answers[drawing[0][0]].request.stack
-        logits = self._base.decoder.logits(hidden[[end for _, end in drawing]], stack)  # (N, V)
-        return [self._draw(request, row) for (request, _), row in zip(drawing, logits)]
+            rows = slice(start, start + segment.length)
+            start = rows.stop
+            self._score_prompt(segment, hidden[rows])
+            if segment.samples:
+                drawing.append((segment, slice(rows.stop - 1 - segment.guesses, rows.stop)))
+            else:
+                self._advance(segment, 0)
+        return pieces + self._draw(drawing, hidden)
 
-    def _forward(self, segments: list[Segment]) -> torch.Tensor:
+    def _drop(self, index: int) -> None:
+        self._scheduler.finish(index)
+        self._room.done(index)
+        del self._answers[index]
+
+    def _overdue(self) -> list[Piece]:
+        """End the requests whose time is up."""
+        now = time.monotonic()
+        late = [answer for answer in self._answers.values() if answer.until <= now]
+        for answer in late:
+            self.cancel(answer.index)
+        return [answer.ending("deadline") for answer in late]
+
+    def _note_reuse(self, segments: list[Segment]) -> None:
+        for segment in segments:
+            answer = self._answers[segment.request]
+            if answer.reused is None:
+                answer.reused = segment.start
+
+    def _by_stack(self, segments: list[Segment]) -> list[Segment]:
+        """Segments of one stack side by side: their rows are computed as one run."""
+        order: dict[object, int] = {}
+        for segment in segments:
+            order.setdefault(stack_key(self._stack_of(segment)), len(order))
+        return sorted(segments, key=lambda segment: order[stack_key(self._stack_of(segment))])
+
+    def _stack_of(self, segment: Segment) -> Stack:
+        return self._answers[segment.request].request.stack
+
+    def _worn(self, segments: Sequence[Segment], lengths: Sequence[int]) -> AnyStack:
+        stacks = [self._stack_of(segment) for segment in segments]
+        mixed = MixedStack(stacks, lengths)
+        return stacks[0] if len(mixed.runs) == 1 else mixed
+
+    def _forward(self, segments: list[Segment]) -> Tensor:
         """Hidden states (T, D) of the segments' new tokens; their keys and values are in the cache after it."""
         tokens: list[int] = []
         for segment in segments:
-            tokens += self._answers[segment.request].token_range(segment.start, segment.length)
-        layout = Layout(
-            lengths=[segment.length for segment in segments],
-            starts=[segment.start for segment in segments],
-            slots=[segment.slot for segment in segments],
-        )
-        stack = self._answers[segments[0].request].request.stack
-        return self._base.decoder.forward(torch.tensor(tokens), layout, stack, self._cache)
+            tokens += self._answers[segment.request].known[segment.start : segment.start + segment.length]
+        lengths = [segment.length for segment in segments]
+        layout = Layout(lengths, [segment.start for segment in segments], [segment.request for segment in segments])
+        return self._base.decoder.forward(torch.tensor(tokens), layout, self._worn(segments, lengths), self._cache)
 
-    def _draw(self, index: int, logits: torch.Tensor) -> Piece:
-        answer = self._answers[index]
-        history = History(answer.request.tokens, answer.output)
-        token, logprob = choose(logits, history, answer.request.sampling, answer.generator)
-        answer.output.append(token)
-        ended = token in self._base.tokenizer.eos_ids
-        silent = ended or token in self._silent
-        text = "" if silent else answer.text.push(self._base.tokenizer.token_text(token))
-        reason = _finish_reason(answer, ended=ended)
-        if reason is not None:
-            text += answer.text.finish()
-            self.cancel(index)
-        return Piece(index, text, token, logprob, reason)
+    def _draw(self, drawing: list[tuple[Segment, slice]], hidden: Tensor) -> list[Piece]:
+        """The next token of every segment that draws, from its last hidden states."""
+        if not drawing:
+            return []
+        segments = [segment for segment, _ in drawing]
+        worn = self._worn(segments, [rows.stop - rows.start for _, rows in drawing])
+        logits = self._base.decoder.logits(torch.cat([hidden[rows] for _, rows in drawing]), worn)  # (N, V)
+        pieces, start = [], 0
+        for segment, rows in drawing:
+            stop = start + rows.stop - rows.start
+            pieces += self._draw_one(segment, logits[start:stop])
+            start = stop
+        return pieces
 
+    def _draw_one(self, segment: Segment, logits: Tensor) -> list[Piece]:
+        answer = self._answers[segment.request]
+        if not answer.limit:
+            self.cancel(answer.index)
+            return [answer.ending("length")]
+        try:
+            pieces = [answer.draw(logits[0], self._base)]
+        except NomoatError as error:  # what it has read may not be numbers: it is not kept
+            self._drop(answer.index)
+            return [answer.ending("error", error)]
+        self._advance(segment, len(pieces))
+        if pieces[-1].finish_reason is not None:
+            self.cancel(answer.index)
+        return pieces
 
-def _finish_reason(answer: _Answer, *, ended: bool) -> str | None:
-    if ended or answer.text.stopped:
-        return "stop"
-    return "length" if len(answer.output) >= answer.limit else None
+    def _advance(self, segment: Segment, drawn: int) -> None:
+        self._scheduler.advance(segment, drawn)
+        self._room.keep(segment.request, self._scheduler.cached(segment.request))
 
-
-def check_fits(request: Request, context: int) -> None:
-    """Raise ``UsageError`` unless the prompt leaves room for one token in ``context``."""
-    if not request.tokens:
-        raise UsageError("the prompt is empty: there is nothing to go on from")
-    if len(request.tokens) >= context:
-        raise UsageError(
-            f"the prompt has {len(request.tokens):,} tokens; the context holds {context:,}, answer included",
-            hint="shorten the prompt, or begin a new conversation",
-        )
-
-
-def stack_key(stack: Stack) -> Hashable:
-    """Equal for stacks of the same adapter objects at the same weights."""
-    return tuple((id(adapter), weight) for adapter, weight in stack)
+    def _score_prompt(self, segment: Segment, hidden: Tensor) -> None:
+        """Give the prompt's own predictions to those who asked for them."""
+        answer = self._answers[segment.request]
+        if answer.scorer is None or not answer.silent:
+            return
+        for first in range(0, segment.length, _SCORED_ROWS):
+            rows = hidden[first : first + _SCORED_ROWS]
+            answer.scorer.add(segment.start + first, self._base.decoder.logits(rows, answer.request.stack))

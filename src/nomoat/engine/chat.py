@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from typing import Any
 
-from nomoat.engine.batch import Batch, Piece, Request, check_fits, stack_key
+from nomoat.engine.batch import Batch, BatchOptions
 from nomoat.engine.generate import context_of
+from nomoat.engine.request import Piece, Request
 from nomoat.engine.sampling import Sampling
-from nomoat.model.cache import KVCache
 from nomoat.model.delta import EMPTY, Stack
 from nomoat.model.load import Base
 from nomoat.model.template import prompt_ids
-
-_CACHE_STEP = 1024  # tokens that the cache grows by at least; the full context could take gigabytes at once
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,8 +37,8 @@ class Turn:
 class Session:
     """One conversation on one base: a batch of one that comes back to its cache.
 
-    Keys and values of a token depend on the tokens before it and on the stack, so the cache serves as far as the new
-    prompt begins with the old ids under the same stack, and is dropped from there on.
+    ``stack``, the adapters worn now with their weights, may change between turns: what was read under another stack
+    is not used, and is there again when that one comes back.
     """
 
     def __init__(self, base: Base, *, stack: Stack = EMPTY, max_context: int | None = None) -> None:
@@ -48,20 +46,8 @@ class Session:
         self.context = context_of(base, max_context)
         self.messages: list[dict[str, Any]] = []
         self.last: Turn | None = None
-        self._stack = stack
-        self._cached: list[int] = []
-        self._cache: KVCache | None = None
-
-    @property
-    def stack(self) -> Stack:
-        """The adapters worn now, with their weights."""
-        return self._stack
-
-    @stack.setter
-    def stack(self, stack: Stack) -> None:
-        if stack_key(stack) != stack_key(self._stack):
-            self._cached = []
-        self._stack = stack
+        self.stack = stack
+        self._batch = Batch(base, BatchOptions(context=self.context, max_batch=1, cache_bytes=0))
 
     @property
     def system(self) -> str:
@@ -92,39 +78,17 @@ class Session:
             yield piece
 
     def _answer(self, prompt: list[int], sampling: Sampling) -> Iterator[Piece]:
-        request = Request(prompt, sampling, self._stack)
-        check_fits(request, self.context)
-        cache = self._room_for(min(len(prompt) + sampling.max_tokens, self.context))
-        reused = min(_common_prefix(self._cached, prompt), len(prompt) - 1)
-        self._cached = prompt[:reused]
-        batch = Batch(self.base, cache, slots=1, context=self.context)
-        batch.add(0, request, cached=reused)
+        self._batch.add(0, Request(prompt, sampling, self.stack))
         started, first, n_tokens = time.perf_counter(), 0.0, 0
-        known = list(prompt)
-        while not batch.idle:
-            for piece in batch.step():
-                self._cached = list(known)  # the piece's own token is read in the next step
-                known.append(piece.token)
-                n_tokens += 1
-                seconds = time.perf_counter() - started
-                first = first or seconds
-                self.last = Turn(len(prompt), reused, n_tokens, first, seconds)
-                yield piece
-
-    def _room_for(self, tokens: int) -> KVCache:
-        """The conversation's cache, grown to hold ``tokens``."""
-        old = self._cache
-        if old is not None and old.max_len >= tokens:
-            return old
-        room = min(-(-tokens // _CACHE_STEP) * _CACHE_STEP, self.context)
-        cache = KVCache(self.base.decoder.config, 1, room)
-        if old is not None:
-            cache.keys[:, :, :, : old.max_len] = old.keys
-            cache.values[:, :, :, : old.max_len] = old.values
-        self._cache = cache
-        return cache
-
-
-def _common_prefix(old: Sequence[int], new: Sequence[int]) -> int:
-    """How many tokens both begin with."""
-    return next((i for i, (a, b) in enumerate(zip(old, new)) if a != b), min(len(old), len(new)))
+        try:
+            while not self._batch.idle:
+                for piece in self._batch.step():
+                    if piece.error is not None:
+                        raise piece.error
+                    n_tokens += 1
+                    seconds = time.perf_counter() - started
+                    first = first or seconds
+                    self.last = Turn(len(prompt), piece.cached_tokens, n_tokens, first, seconds)
+                    yield piece
+        finally:
+            self._batch.cancel(0)

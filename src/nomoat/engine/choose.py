@@ -44,23 +44,24 @@ def new_generator(seed: int | None) -> torch.Generator:
     return generator
 
 
-def choose(logits: Tensor, history: History, sampling: Sampling, generator: torch.Generator) -> tuple[int, float]:
-    """Draw a token from ``logits`` (V,); return it with its log-probability under the untouched logits.
-
-    One number is taken from ``generator`` per draw and none when the request is greedy.
-    Raises ``NumericError`` when the logits hold NaN or nothing finite.
-    """
-    logits = logits.float()
+def check_logits(logits: Tensor) -> float:
+    """The log of the sum of the exponentials of ``logits`` (V,). Raises ``NumericError`` unless it is finite."""
     total = float(torch.logsumexp(logits, dim=-1))
     if not math.isfinite(total):
         raise NumericError("the model's logits are not numbers", hint="try again without the adapters")
+    return total
+
+
+def pick(logits: Tensor, history: History, sampling: Sampling, generator: torch.Generator) -> int:
+    """Draw a token from ``logits`` (V,), some of which may be minus infinity.
+
+    One number is taken from ``generator`` per draw and none when the request is greedy.
+    """
     adjusted = penalise(logits, history, sampling) if sampling.penalises else logits
     if sampling.greedy:
-        token = int(adjusted.argmax())
-    else:
-        values, ids = candidates(adjusted, sampling)
-        token = int(ids[_draw(values, sampling.temperature, generator)])
-    return token, float(logits[token]) - total
+        return int(adjusted.argmax())
+    values, ids = candidates(adjusted, sampling)
+    return int(ids[_draw(values, sampling.temperature, generator)])
 
 
 def penalise(logits: Tensor, history: History, sampling: Sampling) -> Tensor:

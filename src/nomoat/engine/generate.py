@@ -7,8 +7,8 @@ import time
 from collections.abc import Generator, Iterable
 
 from nomoat.core.errors import UsageError
-from nomoat.engine.batch import Batch, Piece, Request, check_fits, stack_key
-from nomoat.model.cache import KVCache
+from nomoat.engine.batch import Batch, BatchOptions
+from nomoat.engine.request import NO_TOKEN, Piece, PromptScores, Request, fitted
 from nomoat.model.load import Base
 
 __all__ = ["Completion", "Engine", "Piece", "Request"]
@@ -21,6 +21,7 @@ class Completion:
     """A whole answer. ``tokens`` are all drawn ids, the end-of-turn token too, with their log-probabilities.
 
     ``seconds`` is from the call to the request's last token, the wait for a free row included.
+    ``truncated_tokens`` of the prompt were left out, which only a request that allows it can have.
     """
 
     text: str
@@ -29,6 +30,8 @@ class Completion:
     finish_reason: str
     prompt_tokens: int
     seconds: float
+    truncated_tokens: int = 0
+    prompt_scores: PromptScores | None = None
 
 
 class Engine:
@@ -47,19 +50,24 @@ class Engine:
     def stream(self, requests: Iterable[Request]) -> Generator[Piece, None, None]:
         """Yield a piece for every drawn token, the requests' pieces interleaved. Close it to stop.
 
-        A request's text depends on its own tokens, sampling and stack only, not on its neighbours. Requests
-        with the same stack run together. Raises ``UsageError`` before anything runs if a prompt is too long.
+        A request's text depends on its own tokens, sampling and stack only, not on its neighbours. Raises
+        ``UsageError`` before anything runs if a prompt is too long, and what a request ends with where that is an
+        error.
         """
         waiting = list(requests)
         if not waiting:
             return
-        for request in waiting:
-            check_fits(request, self.context)
-        batch = self._batch_for(waiting)
-        for index, request in _by_stack(waiting):
+        longest = max(len(fitted(request, self.context)[0]) + request.sampling.max_tokens for request in waiting)
+        context = min(longest, self.context)
+        slots = min(self.max_batch, len(waiting))
+        batch = Batch(self.base, BatchOptions(context=context, max_batch=slots, cache_bytes=CACHE_BYTES))
+        for index, request in enumerate(waiting):
             batch.add(index, request)
         while not batch.idle:
-            yield from batch.step()
+            for piece in batch.step():
+                if piece.error is not None:
+                    raise piece.error
+                yield piece
 
     def complete(self, requests: Iterable[Request]) -> list[Completion]:
         """Answer all requests; the completions stand in the requests' order."""
@@ -70,27 +78,21 @@ class Engine:
         for piece in self.stream(asked):
             pieces[piece.index].append(piece)
             seconds[piece.index] = time.perf_counter() - started
-        return [
-            Completion(
-                text="".join(piece.text for piece in own),
-                tokens=[piece.token for piece in own],
-                logprobs=[piece.logprob for piece in own],
-                finish_reason=own[-1].finish_reason or "length",
-                prompt_tokens=len(request.tokens),
-                seconds=took,
-            )
-            for request, own, took in zip(asked, pieces, seconds)
-        ]
+        return [self._completion(request, own, took) for request, own, took in zip(asked, pieces, seconds)]
 
-    def _batch_for(self, requests: list[Request]) -> Batch:
-        """A batch whose cache is as large as these requests can need, and no larger."""
-        config = self.base.decoder.config
-        longest = max(len(request.tokens) + request.sampling.max_tokens for request in requests)
-        length = min(longest, self.context)
-        row_bytes = 2 * 4 * config.n_layers * config.n_kv_heads * config.head_dim * length
-        slots = max(1, min(self.max_batch, len(requests), CACHE_BYTES // row_bytes))
-        cache = KVCache(config, slots, length)
-        return Batch(self.base, cache, slots=slots, context=self.context)
+    def _completion(self, request: Request, pieces: list[Piece], seconds: float) -> Completion:
+        prompt, dropped = fitted(request, self.context)
+        drawn = [piece for piece in pieces if piece.token != NO_TOKEN]
+        return Completion(
+            text="".join(piece.text for piece in pieces),
+            tokens=[piece.token for piece in drawn],
+            logprobs=[piece.logprob for piece in drawn],
+            finish_reason=pieces[-1].finish_reason or "length",
+            prompt_tokens=len(prompt),
+            seconds=seconds,
+            truncated_tokens=dropped,
+            prompt_scores=pieces[0].prompt_scores,
+        )
 
 
 def context_of(base: Base, max_context: int | None) -> int:
@@ -108,11 +110,3 @@ def text_ids(base: Base, text: str) -> list[int]:
     words = base.tokenizer
     bos = [words.bos_id] if words.adds_bos and words.bos_id is not None else []
     return bos + words.encode(text)
-
-
-def _by_stack(requests: list[Request]) -> list[tuple[int, Request]]:
-    """Requests with their numbers, those of one stack together, in the order their stacks first appear."""
-    groups: dict[object, list[tuple[int, Request]]] = {}
-    for index, request in enumerate(requests):
-        groups.setdefault(stack_key(request.stack), []).append((index, request))
-    return [pair for group in groups.values() for pair in group]

@@ -42,7 +42,7 @@ class Sampling:
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
         _require(self.min_p <= 1, "min_p", self.min_p, "between 0 and 1")
         _require(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "above 0")
-        _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "1 or more")
+        _require(self.max_tokens >= 0, "max_tokens", self.max_tokens, "0 or more")
         _require(all(self.stop), "stop", self.stop, "texts that are not empty")
         if self.seed is not None:
             _require(0 <= self.seed < 2**63, "seed", self.seed, "between 0 and 2**63 - 1")

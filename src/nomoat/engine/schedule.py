@@ -1,108 +1,177 @@
 """Who runs next. Plain numbers in, plain numbers out: no tensors, no model, so it can be tested alone.
 
-A step is one forward pass over segments: a request that is answering adds one token, a request whose prompt
-is not cached yet adds the next piece of it. Answers always run; prompts share the step's token budget in the
-order they came, so a long prompt is read in pieces and never holds up those who wait for their next word.
-
-All requests of a step belong to one group (they wear the same stack). The group that runs may take in more of
-its own until somebody of another group waits in front of them; then it runs dry and the next has its turn.
+A step is one forward pass over segments: a request that is answering adds one token (and guesses, if any), a
+request whose prompt is not cached yet adds the next piece of it. Answers always run; prompts share the step's token
+budget, each its part, so a long prompt is read in pieces and holds up neither those who wait for their next word nor
+the short prompts behind it. Requests begin in the order they came, whatever they wear.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Mapping
+from typing import Protocol
 
-from nomoat.core.errors import UsageError
+from nomoat.core.errors import ResourceError, UsageError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Segment:
-    """New tokens of one request in a step: ``length`` of them after ``start`` cached ones, in row ``slot``.
+    """New tokens of one request in a step: ``length`` of them after ``start`` cached ones.
 
-    ``samples`` says that the request's next token is drawn from the segment's last position.
+    ``samples`` says that the request's next token is drawn. The last ``guesses`` tokens of the segment are guesses
+    of what will be drawn.
     """
 
     request: int
-    slot: int
     start: int
     length: int
     samples: bool
+    guesses: int = 0
+
+
+class Room(Protocol):
+    """Where the tokens of running requests are kept."""
+
+    def enter(self, request: int, spare: int) -> int | None:
+        """Make room for a request's known tokens, leaving ``spare`` pages; how many are cached, or None if full."""
+        ...
+
+    def grow(self, request: int, tokens: int) -> bool:
+        """Make room for ``tokens`` of a request in all; whether there is any."""
+        ...
+
+    def leave(self, request: int) -> None:
+        """Give a request's room back."""
+        ...
 
 
 @dataclasses.dataclass(slots=True)
 class _Ticket:
     request: int
     total: int
-    cached: int
-    group: Hashable
-    slot: int = -1
+    cached: int = 0
+
+    @property
+    def missing(self) -> int:
+        return self.total - self.cached
 
 
 class Scheduler:
-    """Hands out cache rows and plans steps for at most ``slots`` requests at a time.
+    """Plans steps for at most ``slots`` requests at a time, of at most ``step_tokens`` prompt tokens.
 
-    ``step_tokens`` bounds the prompt tokens of a step. Raises ``UsageError`` if either is below 1.
+    While somebody is answering, prompts get ``shared_tokens`` a step: the others wait that long for their next word.
+    Raises ``UsageError`` if one of them is below 1.
     """
 
-    def __init__(self, *, slots: int, step_tokens: int) -> None:
+    def __init__(self, room: Room, *, slots: int, step_tokens: int, shared_tokens: int = 0) -> None:
         if slots < 1 or step_tokens < 1:
             raise UsageError(f"a batch needs at least 1 row and 1 token, not {slots} and {step_tokens}")
-        self._free = list(range(slots - 1, -1, -1))
+        self._room = room
+        self._slots = slots
         self._step_tokens = step_tokens
+        self._shared_tokens = shared_tokens or step_tokens
         self._waiting: deque[_Ticket] = deque()
-        self._running: dict[int, _Ticket] = {}
+        self._running: dict[int, _Ticket] = {}  # oldest first
 
     @property
     def idle(self) -> bool:
         """Nobody runs and nobody waits."""
         return not self._running and not self._waiting
 
-    def add(self, request: int, *, tokens: int, cached: int = 0, group: Hashable = None) -> None:
-        """Queue a request of ``tokens`` known tokens; ``cached`` of them are in the row that it will get."""
-        if not 0 <= cached < tokens:
-            raise UsageError(f"request {request}: {cached} of {tokens} tokens cached leaves nothing to run")
-        self._waiting.append(_Ticket(request, tokens, cached, group))
+    @property
+    def n_waiting(self) -> int:
+        return len(self._waiting)
 
-    def plan(self) -> list[Segment]:
-        """The segments of the next step: answers first, then pieces of prompts. Empty when idle."""
+    @property
+    def n_running(self) -> int:
+        return len(self._running)
+
+    def add(self, request: int, tokens: int) -> None:
+        """Queue a request of ``tokens`` known tokens."""
+        if tokens < 1:
+            raise UsageError(f"request {request}: there is nothing to run")
+        self._waiting.append(_Ticket(request, tokens))
+
+    def cached(self, request: int) -> int:
+        """How many tokens of a running request are read; 0 for one that waits."""
+        ticket = self._running.get(request)
+        return ticket.cached if ticket is not None else 0
+
+    def answering(self) -> list[int]:
+        """The requests that draw a token in the next step without reading a prompt."""
+        return [ticket.request for ticket in self._running.values() if ticket.missing == 1]
+
+    def plan(self, guesses: Mapping[int, int] | None = None) -> list[Segment]:
+        """The segments of the next step: answers first, then pieces of prompts. Empty when idle.
+
+        ``guesses``: how many guessed tokens go with a request's next one.
+        """
         self._admit()
-        answering = [ticket for ticket in self._running.values() if ticket.total - ticket.cached == 1]
-        reading = [ticket for ticket in self._running.values() if ticket.total - ticket.cached > 1]
-        segments = [_segment(ticket, 1) for ticket in answering]
-        left = self._step_tokens
-        for ticket in reading:
-            length = min(left, ticket.total - ticket.cached)
-            if length == 0:
+        segments = self._answers(guesses or {})
+        reading = [ticket for ticket in self._running.values() if ticket.missing > 1]
+        left = self._shared_tokens if segments else self._step_tokens
+        pieces: dict[int, Segment] = {}
+        for done, ticket in enumerate(sorted(reading, key=lambda ticket: ticket.missing)):
+            length = min(ticket.missing, max(1, left // (len(reading) - done)))
+            if left <= 0:
                 break
-            segments.append(_segment(ticket, length))
+            pieces[ticket.request] = Segment(ticket.request, ticket.cached, length, length == ticket.missing)
             left -= length
-        return segments
+        return segments + [pieces[ticket.request] for ticket in reading if ticket.request in pieces]
 
-    def advance(self, segment: Segment) -> None:
-        """The segment ran: its tokens are cached, and a token was drawn if it samples."""
+    def advance(self, segment: Segment, drawn: int) -> None:
+        """The segment ran and ``drawn`` tokens came of it: all but the last of them are cached."""
         ticket = self._running[segment.request]
-        ticket.cached += segment.length
-        ticket.total += segment.samples
+        if segment.samples:
+            ticket.total += drawn
+            ticket.cached = ticket.total - 1
+        else:
+            ticket.cached += segment.length
 
     def finish(self, request: int) -> None:
-        """The request is answered or was given up; its row is free for the next."""
-        ticket = self._running.pop(request, None)
-        if ticket is not None:
-            self._free.append(ticket.slot)
+        """The request is answered or was given up; its room is free for the next."""
+        if self._running.pop(request, None) is not None:
+            self._room.leave(request)
         else:
             self._waiting = deque(ticket for ticket in self._waiting if ticket.request != request)
 
     def _admit(self) -> None:
-        while self._waiting and self._free:
+        while self._waiting and len(self._running) < self._slots:
             first = self._waiting[0]
-            if any(ticket.group != first.group for ticket in self._running.values()):
+            cached = self._room.enter(first.request, len(self._running))
+            if cached is None:
+                if not self._running:
+                    raise ResourceError(f"a request of {first.total:,} tokens does not fit into the cache")
                 return
-            first.slot = self._free.pop()
+            first.cached = cached
             self._running[first.request] = self._waiting.popleft()
 
+    def _answers(self, guesses: Mapping[int, int]) -> list[Segment]:
+        segments = []
+        for request in self.answering():
+            if request not in self._running:  # gave way to an older one
+                continue
+            ticket = self._running[request]
+            extra = guesses.get(request, 0)
+            if extra and not self._room.grow(request, ticket.total + extra):
+                extra = 0
+            if self._has_room(ticket):
+                segments.append(Segment(request, ticket.cached, 1 + extra, True, extra))
+        return segments
 
-def _segment(ticket: _Ticket, length: int) -> Segment:
-    end = ticket.cached + length
-    return Segment(ticket.request, ticket.slot, ticket.cached, length, samples=end == ticket.total)
+    def _has_room(self, ticket: _Ticket) -> bool:
+        """Room for what is known of a request, if need be that of younger ones; else it gives way itself."""
+        while not self._room.grow(ticket.request, ticket.total):
+            if self._give_way() == ticket.request:
+                return False
+        return True
+
+    def _give_way(self) -> int:
+        """Put the youngest request back at the head of the queue; its tokens are kept and read again."""
+        request, ticket = self._running.popitem()
+        self._room.leave(request)
+        ticket.cached = 0
+        self._waiting.appendleft(ticket)
+        return request

@@ -93,8 +93,11 @@ class Step(ctypes.Structure):
 
     _fields_ = (
         ("rows", _size),
-        *((name, _address) for name in ("x", "out", "slots", "positions", "keys", "values")),
-        *((name, _size) for name in ("layer_stride", "slot_stride", "head_stride")),
+        ("x", _address),
+        ("out", _address),
+        ("places", ctypes.POINTER(_address)),
+        *((name, _address) for name in ("positions", "keys", "values")),
+        ("layer_stride", _size),
         ("angles", ctypes.POINTER(Angles)),
         ("runs", ctypes.POINTER(Run)),
         ("n_runs", _size),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from nomoat.core.errors import ShapeMismatch
 from nomoat.model.config import ModelConfig
+
+PAGE = 16  # tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +21,7 @@ class Layout:
     """Segments of one flat batch of new tokens, one after the other, without padding.
 
     ``lengths``: new tokens of each segment. ``starts``: tokens of it that the cache holds already (default none).
-    ``slots``: its row in the cache (default 0, 1, 2 ...).
+    ``slots``: its number in the cache (default 0, 1, 2 ...).
     """
 
     lengths: Sequence[int]
@@ -56,36 +61,114 @@ class Layout:
 
 
 class KVCache:
-    """Keys and values of ``n_slots`` sequences of at most ``max_len`` tokens: (layers, slots, K, max_len, C)."""
+    """Keys and values in pages of ``PAGE`` tokens: (layers, pages * PAGE, K, C) each.
 
-    def __init__(self, config: ModelConfig, n_slots: int, max_len: int) -> None:
-        shape = (config.n_layers, n_slots, config.n_kv_heads, max_len, config.head_dim)
-        self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
-        self.max_len = max_len
+    A slot is a sequence; ``place`` says which pages hold it, in order, and a page may serve several. Page 0 stays
+    zero: it stands in where a shorter sequence is read as far as a longer one. With ``int8`` keys and values are
+    kept in 8 bits with one scale a token and head.
+    """
+
+    def __init__(self, config: ModelConfig, n_pages: int, *, int8: bool = False) -> None:
+        self._shape = (config.n_kv_heads, config.head_dim)
+        self._n_layers, self.int8, self.n_pages = config.n_layers, int8, 0
+        self._stored: list[Tensor] = []
+        self._places: dict[int, Tensor] = {}  # where a slot's tokens are
+        self._memo: dict[Hashable, Tensor] = {}  # what all layers of a step ask for
+        self.resize(n_pages)
 
     @property
-    def size_bytes(self) -> int:
-        return 2 * self.keys.numel() * self.keys.element_size()
+    def keys(self) -> Tensor:
+        """(layers, tokens, K, C), float32, or 8 bits to be scaled."""
+        return self._stored[0]
+
+    @property
+    def values(self) -> Tensor:
+        """As ``keys``."""
+        return self._stored[len(self._stored) // 2]
+
+    @property
+    def page_bytes(self) -> int:
+        """What a page takes, in all layers."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._stored) // self.n_pages
+
+    def resize(self, n_pages: int) -> None:
+        """Take more pages, empty ones; what is stored stays. The memory is touched when it is written to."""
+        heads, width = self._shape
+        kinds = (
+            [(width, np.int8), (1, np.float32), (width, np.int8), (1, np.float32)]
+            if self.int8
+            else [(width, np.float32), (width, np.float32)]
+        )
+        old, tokens = self._stored, n_pages * PAGE
+        with torch.inference_mode(False):  # or nobody could write to it outside of that mode
+            self._stored = [torch.from_numpy(np.zeros((self._n_layers, tokens, heads, n), kind)) for n, kind in kinds]
+        for after, before in zip(self._stored, old):
+            after[:, : before.shape[1]] = before
+        self.n_pages = n_pages
+
+    def place(self, slot: int, pages: Sequence[int]) -> None:
+        """Say which pages hold a slot's tokens."""
+        self._places[slot] = (torch.tensor(pages)[:, None] * PAGE + torch.arange(PAGE)).flatten()
+        self._memo.clear()
+
+    def forget(self, slot: int) -> None:
+        """The slot is empty."""
+        self._places.pop(slot, None)
+        self._memo.clear()
+
+    def places(self, layout: Layout) -> list[Tensor]:
+        """Where each segment's tokens are, the new ones too. Raises ``ShapeMismatch`` where there is no place."""
+        for slot, start, length in zip(layout.slots, layout.starts, layout.lengths):
+            room = self._places[slot].shape[0] if slot in self._places else 0
+            if start < 0 or length < 0 or start + length > room:
+                raise ShapeMismatch(f"tokens {start} to {start + length} of slot {slot}, which has room for {room}")
+        return [self._places[slot] for slot in layout.slots]
+
+    def copy(self, source: int, target: int, tokens: int) -> None:
+        """Copy the first ``tokens`` of one page to another."""
+        for tensor in self._stored:
+            tensor[:, target * PAGE : target * PAGE + tokens] = tensor[:, source * PAGE : source * PAGE + tokens]
+
+    def clear(self, pages: Sequence[int]) -> None:
+        """Zero pages that held something: what is not a number would reach even those who do not look at it."""
+        for tensor in self._stored:
+            for page in pages:
+                tensor[:, page * PAGE : (page + 1) * PAGE] = 0
 
     def write(self, layer: int, layout: Layout, k: Tensor, v: Tensor) -> None:
         """Store new keys and values (T, K, C) at their segments' places."""
-        if layout.decodes:
-            slots, places = torch.tensor(layout.slots), torch.tensor(layout.starts)
-            self.keys[layer][slots, :, places] = k
-            self.values[layer][slots, :, places] = v
-            return
-        offset = 0
-        for length, start, slot in zip(layout.lengths, layout.starts, layout.slots):
-            place = slice(start, start + length)
-            self.keys[layer, slot, :, place] = k[offset : offset + length].transpose(0, 1)
-            self.values[layer, slot, :, place] = v[offset : offset + length].transpose(0, 1)
-            offset += length
+        places = self._written(layout)
+        kept = [*_in_bytes(k), *_in_bytes(v)] if self.int8 else [k, v]
+        for tensor, new in zip(self._stored, kept):
+            tensor[layer].index_copy_(0, places, new)
 
     def read(self, layer: int, slots: Sequence[int], length: int) -> tuple[Tensor, Tensor]:
-        """The first ``length`` keys and values of some slots: (B, K, length, C) each; a view where slots adjoin."""
-        first, n = slots[0], len(slots)
-        if list(slots) == list(range(first, first + n)):
-            rows: slice | list[int] = slice(first, first + n)
-        else:
-            rows = list(slots)
-        return self.keys[layer][rows, :, :length], self.values[layer][rows, :, :length]
+        """The first ``length`` keys and values of some slots: (B, K, length, C) each; zeros after a slot's pages."""
+        places = self._read_places(tuple(slots), length)
+        shape = (len(slots), length)
+        found = [tensor[layer].index_select(0, places).view(*shape, *tensor.shape[2:]) for tensor in self._stored]
+        if self.int8:
+            found = [found[0] * found[1], found[2] * found[3]]
+        return found[0].transpose(1, 2), found[1].transpose(1, 2)
+
+    def _written(self, layout: Layout) -> Tensor:
+        """Where the new tokens of a step go. (T,)."""
+        key = ("write", tuple(layout.slots), tuple(layout.starts), tuple(layout.lengths))
+        if key not in self._memo:
+            ranges = zip(self.places(layout), layout.starts, layout.lengths)
+            self._memo[key] = torch.cat([places[start : start + length] for places, start, length in ranges])
+        return self._memo[key]
+
+    def _read_places(self, slots: tuple[int, ...], length: int) -> Tensor:
+        """Where the first ``length`` tokens of some slots are, one slot after the other; page 0 where there is none."""
+        key = ("read", slots, length)
+        if key not in self._memo:
+            known = [self._places[slot][:length] for slot in slots]
+            self._memo[key] = torch.cat([F.pad(places, (0, length - places.shape[0])) for places in known])
+        return self._memo[key]
+
+
+def _in_bytes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(T, K, C) -> 8-bit (T, K, C) and its scale (T, K, 1)."""
+    scale = x.abs().amax(-1, keepdim=True).clamp_min(1e-12) / 127
+    return (x / scale).round_().to(torch.int8), scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nomoat.core.errors import ShapeMismatch
 from nomoat.kernels import decode, native
 from nomoat.model.cache import KVCache, Layout
 from nomoat.model.config import Rope
@@ -37,7 +37,7 @@ class DecodeStep:
         if layout.n_tokens > MAX_ROWS or torch.is_grad_enabled() or not native.available():
             return False
         worn = (adapter for own, _ in _runs(layout, stack) for adapter, _ in own)
-        return cache.keys.is_cpu and all(self._table(adapter) is not None for adapter in worn)
+        return not cache.int8 and cache.keys.is_cpu and all(self._table(adapter) is not None for adapter in worn)
 
     def run(self, x: Tensor, layout: Layout, stack: AnyStack, cache: KVCache, angles: AnglesOf) -> Tensor:
         """Hidden states after the last norm. x, the embeddings (T, D), is used up; the cache is extended. (T, D).
@@ -103,13 +103,10 @@ class _Held:
 
 
 def _place(step: decode.Step, layout: Layout, cache: KVCache, held: _Held) -> None:
-    """Where every row of the step stands, in the cache and in its text."""
-    _, n_slots, _, max_len, _ = cache.keys.shape
-    ends = [start + length for start, length in zip(layout.starts, layout.lengths)]
-    if max(ends) > max_len or min(layout.starts) < 0 or not 0 <= min(layout.slots) <= max(layout.slots) < n_slots:
-        raise ShapeMismatch(f"tokens up to {max(ends)} of slots {layout.slots} in a cache of {n_slots} x {max_len}")
-    slots = [slot for slot, length in zip(layout.slots, layout.lengths) for _ in range(length)]
-    step.slots, step.positions = held.address(torch.tensor(slots)), held.address(layout.positions())
+    """Where every row of the step stands, in the cache and in its text. Raises ``ShapeMismatch`` without a place."""
+    places = [held.address(one) for one in cache.places(layout)]
+    rows = [place for place, length in zip(places, layout.lengths) for _ in range(length)]
+    step.places, step.positions = (ctypes.c_void_p * len(rows))(*rows), held.address(layout.positions())
     step.keys = decode.floats(cache.keys, *cache.keys.shape)
     step.values = decode.floats(cache.values, *cache.keys.shape)
-    step.layer_stride, step.slot_stride, step.head_stride = cache.keys.stride()[:3]
+    step.layer_stride = cache.keys.stride(0)

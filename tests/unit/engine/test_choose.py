@@ -8,24 +8,23 @@ import pytest
 import torch
 
 from nomoat.core.errors import NumericError
-from nomoat.engine.choose import History, candidates, choose, new_generator, penalise
+from nomoat.engine.choose import History, candidates, check_logits, new_generator, penalise, pick
 from nomoat.engine.sampling import Sampling
 
 NOTHING = History((), ())
 
 
-def test_the_log_probability_is_the_models_own_before_penalties_and_temperature() -> None:
+def test_penalties_and_temperature_move_the_draw_and_not_the_sum_that_log_probabilities_are_against() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0])
     sampling = Sampling(temperature=5.0, top_k=1, presence_penalty=10.0)
-    token, logprob = choose(logits, History((), (0,)), sampling, new_generator(0))
-    assert token == 1
-    assert logprob == pytest.approx(float(logits.log_softmax(0)[1]), abs=1e-6)
+    assert pick(logits, History((), (0,)), sampling, new_generator(0)) == 1
+    assert check_logits(logits) == pytest.approx(float(logits.logsumexp(0)), abs=1e-6)
 
 
 def test_a_greedy_request_draws_no_number() -> None:
     generator = new_generator(3)
     before = generator.get_state()
-    choose(torch.tensor([0.0, 1.0]), NOTHING, Sampling(), generator)
+    pick(torch.tensor([0.0, 1.0]), NOTHING, Sampling(), generator)
     assert torch.equal(generator.get_state(), before)
 
 
@@ -73,7 +72,7 @@ def test_draws_follow_the_distribution_at_the_temperature() -> None:
     logits, generator = torch.tensor([1.0, 0.0]), new_generator(1)
     sampling = Sampling(temperature=2.0)
     n = 4000
-    hits = sum(choose(logits, NOTHING, sampling, generator)[0] == 0 for _ in range(n))
+    hits = sum(pick(logits, NOTHING, sampling, generator) == 0 for _ in range(n))
     expected = 1 / (1 + math.exp(-0.5))
     assert abs(hits / n - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
 
@@ -81,10 +80,10 @@ def test_draws_follow_the_distribution_at_the_temperature() -> None:
 def test_a_token_of_probability_zero_is_never_drawn() -> None:
     logits = torch.tensor([-math.inf, 0.0, -math.inf])
     generator = new_generator(0)
-    assert {choose(logits, NOTHING, Sampling(temperature=9.0), generator)[0] for _ in range(50)} == {1}
+    assert {pick(logits, NOTHING, Sampling(temperature=9.0), generator) for _ in range(50)} == {1}
 
 
 @pytest.mark.parametrize("bad", [[math.nan, 0.0], [math.inf, 0.0], [-math.inf, -math.inf]])
 def test_logits_that_are_not_numbers_are_an_error_not_a_token(bad: list[float]) -> None:
     with pytest.raises(NumericError):
-        choose(torch.tensor(bad), NOTHING, Sampling(), new_generator(0))
+        check_logits(torch.tensor(bad))

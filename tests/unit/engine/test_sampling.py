@@ -26,7 +26,7 @@ from nomoat.engine.sampling import Sampling
         ("repetition_penalty", 0.0),
         ("presence_penalty", float("inf")),
         ("frequency_penalty", float("nan")),
-        ("max_tokens", 0),
+        ("max_tokens", -1),
         ("stop", ("fine", "")),
         ("seed", -1),
     ],

@@ -50,7 +50,9 @@ def tokens(n: int, seed: int = 0) -> Tensor:
 
 
 def filled(base: Base, stack: AnyStack = ()) -> KVCache:
-    cache = KVCache(base.decoder.config, n_slots=3, max_len=32)
+    cache = KVCache(base.decoder.config, 7)
+    for slot, pages in enumerate(([4, 1], [2, 6], [5, 3])):
+        cache.place(slot, pages)
     base.decoder(tokens(21), PROMPTS, stack, cache)
     return cache
 
@@ -109,11 +111,12 @@ def test_an_adapter_may_learn_and_may_be_given_other_tensors(base: Base, monkeyp
 
 
 def test_dora_a_gradient_and_a_long_batch_go_the_other_way(base: Base) -> None:
-    cache, step = KVCache(base.decoder.config, n_slots=1, max_len=500), base.decoder._step
+    cache, step = KVCache(base.decoder.config, 2), base.decoder._step
     with torch.inference_mode():
         assert step.takes(Layout([MAX_ROWS]), (), cache)
         assert not step.takes(Layout([MAX_ROWS + 1]), (), cache)
         assert not step.takes(Layout([1]), ((adapter(base, use_dora=True), 1.0),), cache)
+        assert not step.takes(Layout([1]), (), KVCache(base.decoder.config, 2, int8=True))
     assert not step.takes(Layout([1]), (), cache)
 
 
@@ -145,9 +148,10 @@ def test_every_instruction_set_gives_the_same_logits_to_1e_5(base: Base, monkeyp
 
 def test_a_place_outside_the_cache_is_refused_before_a_pointer_is_followed(base: Base) -> None:
     with torch.inference_mode():
-        cache = KVCache(base.decoder.config, n_slots=2, max_len=8)
-        for bad in (Layout([1], starts=[8]), Layout([3], starts=[6]), Layout([1], starts=[2], slots=[2])):
-            with pytest.raises(ShapeMismatch, match="cache of 2 x 8"):
+        cache = KVCache(base.decoder.config, 3)
+        cache.place(0, [2])
+        for bad in (Layout([1], starts=[16]), Layout([3], starts=[14]), Layout([1], starts=[2], slots=[2])):
+            with pytest.raises(ShapeMismatch, match="room for"):
                 base.decoder(tokens(bad.n_tokens), bad, (), cache)
 
 

@@ -1,0 +1,112 @@
+"""One request on its way: what is known of it, and how its next token is drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import torch
+from torch import Tensor
+
+from nomoat.core.errors import DataError, NomoatError
+from nomoat.engine.choose import History, check_logits, new_generator, pick
+from nomoat.engine.constraint import masked
+from nomoat.engine.prompt_scores import PromptScorer
+from nomoat.engine.request import NO_TOKEN, Piece, Request, Top, fitted
+from nomoat.engine.text import TextStream
+from nomoat.model.load import Base
+
+
+@dataclasses.dataclass(slots=True)
+class Answer:
+    """``known`` is prompt and output in one list, which the cache's room reads too; ``reused`` of it were
+    cached when it began."""
+
+    index: int
+    request: Request
+    prompt: list[int]
+    known: list[int]
+    limit: int
+    text: TextStream
+    generator: torch.Generator
+    scorer: PromptScorer | None
+    until: float
+    output: list[int] = dataclasses.field(default_factory=list)
+    reused: int | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Nothing came of it yet."""
+        return not self.output
+
+    def ending(self, reason: str, error: NomoatError | None = None) -> Piece:
+        """The last piece of a request that ends without a draw; the text that was held back comes with it."""
+        scores = self.scorer.scores() if self.scorer is not None and self.silent and error is None else None
+        text = self.text.finish() if error is None else ""
+        return Piece(
+            self.index, text, NO_TOKEN, 0.0, reason, prompt_scores=scores, error=error, cached_tokens=self.reused or 0
+        )
+
+    def draw(self, logits: Tensor, base: Base) -> Piece:
+        """Draw the next token from ``logits`` (V,). Raises ``NomoatError`` when this request cannot go on."""
+        total = check_logits(logits)
+        wanted, request = self._adjusted(logits), self.request
+        token = pick(wanted, History(self.prompt, self.output), request.sampling, self.generator)
+        scores = self.scorer.scores() if self.scorer is not None and self.silent else None
+        self.output.append(token)
+        self.known.append(token)
+        ended = token in base.tokenizer.eos_ids
+        mute = ended or token in base.tokenizer.specials.values()
+        text = "" if mute else self.text.push(base.tokenizer.token_text(token))
+        reason = self._finish_reason(ended)
+        if reason is not None:
+            text += self.text.finish()
+        logprob, top = float(logits[token]) - total, top_of(logits - total, request.top_logprobs)
+        return Piece(self.index, text, token, logprob, reason, top, scores, None, self.reused or 0)
+
+    def _adjusted(self, logits: Tensor) -> Tensor:
+        bias, constraint = self.request.logit_bias, self.request.constraint
+        if bias:
+            logits = logits.clone()
+            logits[list(bias)] += torch.tensor(list(bias.values()))
+        if constraint is None:
+            return logits
+        try:
+            allowed = constraint.allowed(self.output)
+        except NomoatError:
+            raise
+        except Exception as error:  # whatever a grammar's library raises, it is this request's affair only
+            raise DataError(f"the constraint failed: {error}") from error
+        return masked(logits, allowed)
+
+    def _finish_reason(self, ended: bool) -> str | None:
+        if ended or self.text.stopped:
+            return "stop"
+        return "length" if len(self.output) >= self.limit else None
+
+
+def new_answer(index: int, request: Request, context: int, vocabulary: int) -> Answer:
+    """Begin a request. Raises ``UsageError`` if its prompt does not fit or a bias is for no token."""
+    prompt, _ = fitted(request, context)
+    for token in (*request.logit_bias, *prompt):
+        if not 0 <= token < vocabulary:
+            raise DataError(f"there is no token {token}: the vocabulary has {vocabulary:,}")
+    return Answer(
+        index=index,
+        request=request,
+        prompt=prompt,
+        known=list(prompt),
+        limit=min(request.sampling.max_tokens, context - len(prompt)),
+        text=TextStream(request.sampling.stop),
+        generator=new_generator(request.sampling.seed),
+        scorer=PromptScorer(prompt, request.top_logprobs) if request.score_prompt else None,
+        until=float("inf") if request.deadline_s is None else time.monotonic() + request.deadline_s,
+    )
+
+
+def top_of(logprobs: Tensor, n: int) -> Top:
+    """The ``n`` likeliest of log-probabilities (V,)."""
+    if n == 0:
+        return ()
+    values, ids = logprobs.topk(min(n, logprobs.shape[0]))
+    return tuple(zip(ids.tolist(), values.tolist()))

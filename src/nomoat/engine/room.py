@@ -1,0 +1,152 @@
+"""Pages for running requests: taken, shared with what was read before, and given back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
+
+from nomoat.engine.prefix import Node, PrefixTree
+from nomoat.model.cache import PAGE, KVCache
+
+
+@dataclasses.dataclass(slots=True)
+class _Guest:
+    """A running request: its pages in order; the first of them are shared ones, known to the tree."""
+
+    wear: Hashable
+    tokens: Sequence[int]
+    pages: list[int]
+    shared: list[Node]
+
+
+class PagedRoom:
+    """The pages of a cache of at most ``max_pages``: who has which, and what may be given up for whom.
+
+    ``reuse`` off keeps nothing after a request and shares nothing between requests.
+    """
+
+    def __init__(self, cache: KVCache, *, max_pages: int, reuse: bool = True) -> None:
+        self._cache, self._max_pages, self._reuse = cache, max_pages, reuse
+        self._free = list(range(cache.n_pages - 1, 0, -1))
+        self._used: set[int] = set()  # pages that hold something or did
+        self._tree = PrefixTree()
+        self._announced: dict[int, tuple[Hashable, Sequence[int], bool]] = {}  # until they are done
+        self._guests: dict[int, _Guest] = {}
+
+    @property
+    def used_bytes(self) -> int:
+        """Memory of the pages that hold something."""
+        return (self._cache.n_pages - 1 - len(self._free)) * self._cache.page_bytes
+
+    @property
+    def kept_pages(self) -> int:
+        """Pages that the next request may find its beginning in."""
+        return len(self._tree)
+
+    def announce(self, request: int, wear: Hashable, tokens: Sequence[int], *, reuse: bool = True) -> None:
+        """Say what a request will hold. ``tokens`` is the caller's list: what it grows by, the room sees."""
+        self._announced[request] = (wear, tokens, reuse and self._reuse)
+
+    def enter(self, request: int, spare: int) -> int | None:
+        """As ``schedule.Room``: at least one known token is left to run."""
+        wear, tokens, reuse = self._announced[request]
+        usable = tokens[: len(tokens) - 1]
+        nodes, near, part = self._tree.match(wear, usable) if reuse else ([], None, 0)
+        near = near if part else None
+        for node in nodes:
+            node.users += 1
+        if near is not None:
+            near.users += 1
+        fresh = self._take(_pages_for(len(tokens)) - len(nodes), spare)
+        if near is not None:
+            near.users -= 1
+        if fresh is None:
+            for node in nodes:
+                node.users -= 1
+            return None
+        if near is not None:
+            self._cache.copy(near.page, fresh[0], part)
+            self._tree.touch(near)
+        elif nodes:
+            self._tree.touch(nodes[-1])
+        guest = _Guest(wear, tokens, [node.page for node in nodes] + fresh, nodes)
+        self._guests[request] = guest
+        self._cache.place(request, guest.pages)
+        return len(nodes) * PAGE + part
+
+    def grow(self, request: int, tokens: int) -> bool:
+        """As ``schedule.Room``."""
+        guest = self._guests[request]
+        missing = _pages_for(tokens) - len(guest.pages)
+        if missing <= 0:
+            return True
+        fresh = self._take(missing, 0)
+        if fresh is None:
+            return False
+        guest.pages += fresh
+        self._cache.place(request, guest.pages)
+        return True
+
+    def keep(self, request: int, cached: int, *, ended: bool = False) -> None:
+        """Let others find the first ``cached`` tokens of a request: whole pages, and the last part once it ended."""
+        guest = self._guests.get(request)
+        if guest is None or not self._reuse:
+            return
+        while (at := len(guest.shared) * PAGE) + PAGE <= cached:
+            self._share(request, guest, tuple(guest.tokens[at : at + PAGE]))
+        if ended and at < cached:
+            self._share(request, guest, tuple(guest.tokens[at:cached]))
+
+    def leave(self, request: int) -> None:
+        """As ``schedule.Room``: pages that the tree knows stay with it."""
+        guest = self._guests.pop(request)
+        self._cache.forget(request)
+        for node in guest.shared:
+            node.users -= 1
+        self._free += guest.pages[len(guest.shared) :]
+
+    def done(self, request: int) -> None:
+        """The request will not come back."""
+        self._announced.pop(request, None)
+
+    def drop(self, told: Callable[[Hashable], bool]) -> None:
+        """Forget what was read under every wear of which ``told`` is true."""
+        self._free += self._tree.drop(told)
+
+    def _share(self, request: int, guest: _Guest, tokens: tuple[int, ...]) -> None:
+        """Give the guest's next page to the tree; if it has one of the same tokens, take that one instead."""
+        parent = guest.shared[-1] if guest.shared else None
+        at = len(guest.shared)
+        node = self._tree.child(guest.wear, parent, tokens)
+        if node is None:
+            node = self._tree.add(guest.wear, parent, tokens, guest.pages[at])
+        else:
+            self._free.append(guest.pages[at])
+            guest.pages[at] = node.page
+            self._cache.place(request, guest.pages)
+        node.users += 1
+        guest.shared.append(node)
+
+    def _take(self, n: int, spare: int) -> list[int] | None:
+        """``n`` empty pages, leaving ``spare``; old ones are given up for them. None if there are not as many."""
+        while len(self._free) < n + spare:
+            page = self._tree.evict() if self._cache.n_pages >= self._max_pages else None
+            if page is not None:
+                self._free.append(page)
+            elif self._cache.n_pages < self._max_pages:
+                self._more()
+            else:
+                return None
+        taken = [self._free.pop() for _ in range(n)]
+        self._cache.clear([page for page in taken if page in self._used])
+        self._used.update(taken)
+        return taken
+
+    def _more(self) -> None:
+        before = self._cache.n_pages
+        self._cache.resize(min(self._max_pages, max(2 * before, 64)))
+        self._free = list(range(self._cache.n_pages - 1, before - 1, -1)) + self._free
+
+
+def _pages_for(tokens: int) -> int:
+    return -(-tokens // PAGE)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         JudgeOptions,
         NomoatError,
         PullOptions,
+        SweepOptions,
         TuneOptions,
         add_data,
         answer,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         judge,
         pull,
         resume,
+        sweep,
         tune,
     )
 
@@ -40,6 +42,7 @@ __all__ = [
     "JudgeOptions",
     "NomoatError",
     "PullOptions",
+    "SweepOptions",
     "TuneOptions",
     "add_data",
     "answer",
@@ -47,6 +50,7 @@ __all__ = [
     "judge",
     "pull",
     "resume",
+    "sweep",
     "tune",
 ]
 

@@ -25,7 +25,9 @@ from nomoat.judge.compare import judge as _judge
 from nomoat.judge.options import JudgeOptions
 from nomoat.model.template import prompt_ids
 from nomoat.train.options import TuneOptions
-from nomoat.train.tune import resume as _resume
+from nomoat.train.sweep import go_on as _go_on
+from nomoat.train.sweep import sweep as _sweep
+from nomoat.train.sweep_options import SweepOptions
 from nomoat.train.tune import tune as _tune
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "JudgeOptions",
     "NomoatError",
     "PullOptions",
+    "SweepOptions",
     "TuneOptions",
     "add_data",
     "answer",
@@ -41,6 +44,7 @@ __all__ = [
     "judge",
     "pull",
     "resume",
+    "sweep",
     "tune",
 ]
 
@@ -67,9 +71,14 @@ def tune(options: TuneOptions, *, show: Show | None = None, store: Store | None 
     return _finish(_tune(options, store or Store()), show)
 
 
+def sweep(options: TuneOptions, asked: SweepOptions, *, show: Show | None = None, store: Store | None = None) -> Any:
+    """Train several adapters at once on one base. Returns a line for each, and which was best."""
+    return _finish(_sweep(options, asked, store or Store()), show)
+
+
 def resume(run: str, *, show: Show | None = None, store: Store | None = None) -> Any:
     """Go on with a run that was stopped. Returns the metrics."""
-    return _finish(_resume(run, store or Store()), show)
+    return _finish(_go_on(run, store or Store()), show)
 
 
 def judge(options: JudgeOptions, *, show: Show | None = None, store: Store | None = None) -> Any:

@@ -82,7 +82,7 @@ def test_control_c_while_drawing_leaves_a_run_and_the_command_that_goes_on(argum
     flags = [*arguments, "--name", "sums", "--probe-seconds", "0"]
     code, _, talk = call(*flags, stderr=Interrupting("step 3: held-out"))
     assert code == 130 and "hint: nomoat tune --resume sums-1" in talk
-    code, out, talk = call("tune", "--resume", "sums-1")
+    code, _, talk = call("tune", "--resume", "sums-1")
     assert code == 0 and "resuming sums-1 after step 3 of 6" in talk
     assert out.splitlines()[0] == str(Store().find("adapters", "sums"))
 
@@ -117,3 +117,26 @@ def test_help_does_not_import_torch() -> None:
         "assert not {'torch', 'numpy', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_sweep_prints_a_line_for_each_adapter_and_keeps_the_best(arguments: list[str]) -> None:
+    sweep = [*arguments, "--name", "sums", "--sweep", "lr=1e-6,2e-2", "--probe-seconds", "0.3"]
+    code, out, talk = call(*sweep, "--dry-run")
+    assert code == 0 and out.startswith("time ") and Store().names("runs") == []
+    code, out, talk = call(*sweep)
+    assert code == 0, talk
+    lines = out.splitlines()
+    assert lines[0].split() == ["kept", "adapter", "held-out", "loss", "best", "step", "parameters"]
+    assert lines[1].startswith("      lr1e-6 ") and lines[2].startswith("->    lr2e-2 ")
+    assert Store().names("adapters") == ["sums"]
+
+
+def test_a_sweep_that_is_stopped_names_what_goes_on_with_it(arguments: list[str]) -> None:
+    sweep = [*arguments, "--name", "sums", "--sweep", "seed=1,2", "--keep", "all", "--probe-seconds", "0"]
+    code, _, talk = call(*sweep, stderr=Interrupting("seed2, step 3"))
+    assert code == 130 and "nomoat tune --resume sums-1" in talk
+    code, _, talk = call("tune", "--resume", "sums-1", "--keep", "all")
+    assert code == 2 and "leave --sweep and --keep out" in talk
+    code, _, talk = call("tune", "--resume", "sums-1")
+    assert code == 0 and "resuming sums-1 after step 3" in talk, talk
+    assert Store().names("adapters") == ["sums-seed1", "sums-seed2"]

@@ -1,18 +1,21 @@
-"""``nomoat tune DATA --base BASE --name NAME``, and ``nomoat tune --resume RUN``."""
+"""``nomoat tune DATA --base BASE --name NAME [--sweep KEY=A,B]``, and ``nomoat tune --resume RUN``."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Generator
 from typing import Any
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import render
+from nomoat.cli.tables import print_table
 from nomoat.core.amounts import duration, size
 from nomoat.core.errors import UsageError
 from nomoat.core.options import describe
-from nomoat.core.records import Done
+from nomoat.core.records import Done, Record
 from nomoat.train.options import TuneOptions
+from nomoat.train.sweep_options import SweepOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,16 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "data", nargs="?", metavar="DATA", default=argparse.SUPPRESS, help="a data set's name, or a file of rows"
     )
     parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped: nomoat ls --kind runs")
+    add_flags(parser, SweepOptions, group="several adapters at once, on one base in memory")
     add_flags(parser, TuneOptions, group="the tune", skip=("data",))
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:
-    from nomoat.train.tune import resume, tune
-
-    if args.resume is not None:
-        records = resume(args.resume, env.store, _given(args))
-    else:
-        records = tune(read_flags(args, TuneOptions), env.store)
+    records = _records(args, env)
     try:
         done = render(records, env, json_lines=args.json)
     except KeyboardInterrupt as stop:
@@ -39,9 +38,27 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         raise
     if done is None:
         raise UsageError("the tune ended without a result")
-    if not args.json:
+    if args.json:
+        return 0
+    if done.what == "sweep":
+        _print_sweep(done, env)
+    else:
         env.print(_prediction(done) if done.what == "plan" else _result(done))
     return 0
+
+
+def _records(args: argparse.Namespace, env: Environment) -> Generator[Record]:
+    from nomoat.train.sweep import go_on, sweep
+    from nomoat.train.tune import tune
+
+    asked = read_flags(args, SweepOptions)
+    if args.resume is not None:
+        if asked != SweepOptions():
+            raise UsageError("--resume goes on with the adapters that the run has", hint="leave --sweep and --keep out")
+        return go_on(args.resume, env.store, _given(args))
+    if asked.sweep:
+        return sweep(read_flags(args, TuneOptions), asked, env.store)
+    return tune(read_flags(args, TuneOptions), env.store)
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
@@ -59,6 +76,29 @@ def _prediction(done: Done) -> str:
         f"at {plan['tokens_per_second']:.0f} a second",
     ]
     return "\n".join([*lines, *(f"to fit  {words}" for words in plan["gave_up"])])
+
+
+def _print_sweep(done: Done, env: Environment) -> None:
+    """A line for each adapter, then what all of them took."""
+    result = done.result
+    rows = []
+    for line in result["members"]:
+        after = line["held_out_loss_after"]
+        kept = line["label"] == result["best"] or result["best"] is None
+        rows.append(
+            (
+                "->" if kept else "",
+                line["label"],
+                f"{after:.4f}" if after is not None else "",
+                f"{line['best_step']} of {line['steps']}",
+                f"{line['adapter_parameters'] / 1e6:.2f} M",
+            )
+        )
+    print_table(env, ("kept", "adapter", "held-out loss", "best step", "parameters"), rows)
+    env.print(
+        f"time    {duration(result['seconds'])}; {result['tokens_per_second']:.0f} tokens/s over all adapters\n"
+        f"memory  {size(result['peak_bytes'])}"
+    )
 
 
 def _result(done: Done) -> str:

@@ -82,7 +82,7 @@ def test_control_c_while_drawing_leaves_a_run_and_the_command_that_goes_on(argum
     flags = [*arguments, "--name", "sums", "--probe-seconds", "0"]
     code, _, talk = call(*flags, stderr=Interrupting("step 3: held-out"))
     assert code == 130 and "hint: nomoat tune --resume sums-1" in talk
-    code, _, talk = call("tune", "--resume", "sums-1")
+    code, out, talk = call("tune", "--resume", "sums-1")
     assert code == 0 and "resuming sums-1 after step 3 of 6" in talk
     assert out.splitlines()[0] == str(Store().find("adapters", "sums"))
 

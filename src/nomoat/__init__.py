@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         judge,
         pull,
         resume,
+        resume_evening,
         sweep,
         tune,
     )
@@ -50,6 +51,7 @@ __all__ = [
     "judge",
     "pull",
     "resume",
+    "resume_evening",
     "sweep",
     "tune",
 ]
@@ -57,5 +59,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("nomoat.api"), name)
+        api = importlib.import_module("nomoat.api")
+        # All at once: the rooms called `evening` and `judge`, imported just now, would stand for the functions.
+        globals().update({each: getattr(api, each) for each in __all__})
+        return globals()[name]
     raise AttributeError(f"module 'nomoat' has no attribute {name!r}")

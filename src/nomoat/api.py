@@ -19,6 +19,7 @@ from nomoat.engine.names import open_stack
 from nomoat.engine.sampling import Sampling
 from nomoat.evening import EveningOptions
 from nomoat.evening import evening as _evening
+from nomoat.evening import resume_evening as _resume_evening
 from nomoat.hub.pull import pull as _pull
 from nomoat.hub.sources import PullOptions
 from nomoat.judge.compare import judge as _judge
@@ -44,6 +45,7 @@ __all__ = [
     "judge",
     "pull",
     "resume",
+    "resume_evening",
     "sweep",
     "tune",
 ]
@@ -54,6 +56,11 @@ Show = Callable[[Record], None]
 def evening(options: EveningOptions | None = None, *, show: Show | None = None, store: Store | None = None) -> Any:
     """The whole way. Returns verdict, model name, figures and the receipt's path."""
     return _finish(_evening(options or EveningOptions(), store or Store()), show)
+
+
+def resume_evening(name: str = "", *, show: Show | None = None, store: Store | None = None) -> Any:
+    """Go on with an evening that was stopped: the one that makes ``name``, or the latest."""
+    return _finish(_resume_evening(name, store or Store()), show)
 
 
 def pull(spec: str, options: PullOptions | None = None, *, show: Show | None = None, store: Store | None = None) -> Any:

@@ -1,8 +1,9 @@
-"""``nomoat evening [ROWS] --base BASE --name NAME``: the whole way, with a receipt at the end."""
+"""``nomoat evening [ROWS] --base BASE --name NAME``: the whole way, with a receipt at the end; ``--resume [NAME]``."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Generator
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
@@ -10,7 +11,7 @@ from nomoat.cli.judge import print_result
 from nomoat.cli.render import render
 from nomoat.core.amounts import duration, size
 from nomoat.core.errors import UsageError
-from nomoat.core.records import Done
+from nomoat.core.records import Done, Record
 from nomoat.evening import EveningOptions
 
 
@@ -22,13 +23,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="your examples: a file, a folder, or a data set's name [the built-in text-to-SQL example]",
     )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="go on with an evening that was stopped: the one that makes NAME, or the latest",
+    )
     add_flags(parser, EveningOptions, group="the evening", skip=("rows",))
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:
-    from nomoat.evening import evening
-
-    records = evening(read_flags(args, EveningOptions), env.store)
+    records = _records(args, env)
     try:
         done = render(records, env, json_lines=args.json)
     except KeyboardInterrupt as stop:
@@ -39,6 +45,19 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     if not args.json:
         _print_summary(done, env)
     return 0
+
+
+def _records(args: argparse.Namespace, env: Environment) -> Generator[Record]:
+    from nomoat.evening import evening, resume_evening
+
+    options = read_flags(args, EveningOptions)
+    if args.resume is None:
+        return evening(options, env.store)
+    if options != EveningOptions():
+        raise UsageError(
+            "an evening goes on with its own options", hint=f"nomoat evening --resume {args.resume}".strip()
+        )
+    return resume_evening(args.resume, env.store)
 
 
 def _print_summary(done: Done, env: Environment) -> None:

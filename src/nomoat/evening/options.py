@@ -1,0 +1,30 @@
+"""What an evening asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from nomoat.core.options import option
+
+BUILTIN_BASE = "smollm2-135m-instruct"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EveningOptions:
+    """The few things an evening asks for; every other setting of a tune keeps its default or fits the time."""
+
+    rows: str = option("", "your examples: a file, a folder, or a data set's name; the built-in example if empty")
+    base: str = option(BUILTIN_BASE, "the base: a name of the catalogue, a GGUF file or a Hugging Face folder")
+    name: str = option("", "name of the adapter [made from the rows' name]")
+    minutes: float | None = option(None, "be done in this time")
+    finish_by: str | None = option(None, "be done at this time of day", metavar="HH:MM")
+    epochs: float = option(1.0, "passes over the rows, time permitting")
+    rank: int = option(16, "rank of the adapter")
+    lr: float = option(5e-4, "peak learning rate")
+    memory: str | None = option(None, "keep the process under this much memory", metavar="4G")
+    threads: int = option(0, "processor threads; 0: all cores")
+    check: str = option("auto", "how answers are checked; see nomoat judge --help")
+    limit: int = option(0, "judge at most this many held-out rows; 0: all", metavar="N")
+    forgetting: bool = option(True, "also measure what was forgotten")
+    seed: int = option(0, "order of the rows, start of the adapter, the bootstrap")
+    replace: bool = option(False, "replace an adapter of that name")

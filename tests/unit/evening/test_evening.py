@@ -1,0 +1,100 @@
+"""The whole way on a tiny base: what it ends with, and that it goes on wherever it is stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nomoat.core.errors import FormatError, Interrupted, NotFound
+from nomoat.core.records import Done, Note, Record, Step
+from nomoat.core.store import Store
+from nomoat.evening import EveningOptions, evening, resume_evening
+from nomoat.evening.diary import diary_path, stopped
+from tiny import tiny_folder
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> EveningOptions:
+    rows = [{"prompt": f"{i} and 1?", "completion": f"{i + 1}"} for i in range(60)]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    base = tiny_folder(tmp_path / "base")
+    return EveningOptions(
+        rows=str(tmp_path / "sums.jsonl"), base=str(base), rank=2, threads=1, limit=2, forgetting=False, check="exact"
+    )
+
+
+def run(records: Generator[Record]) -> tuple[list[Record], dict[str, Any]]:
+    seen = list(records)
+    assert isinstance(seen[-1], Done)
+    return seen, seen[-1].result
+
+
+def weights(name: str) -> bytes:
+    return (Store().find("adapters", name) / "adapter_model.safetensors").read_bytes()
+
+
+def test_it_ends_with_a_verdict_a_receipt_and_no_diary(options: EveningOptions) -> None:
+    _, result = run(evening(options, Store()))
+    assert result["name"] == "sums" and result["verdict"] in ("better", "worse", "cannot tell")
+    receipt = Path(result["receipt"])
+    assert receipt.parent.name == result["tune"]["run"] == "sums-1" and "<svg" in receipt.read_text()
+    assert stopped(Store()) == [] and set(result["seconds"]) == {"base", "rows", "before", "tune", "after"}
+
+
+def test_stopped_in_any_stage_it_goes_on_to_the_same_adapter(options: EveningOptions) -> None:
+    run(evening(dataclasses.replace(options, name="whole"), Store()))
+    records = evening(dataclasses.replace(options, name="cut"), Store())
+    for met in ("the check before", "the third step", "the check after"):
+        until(records, met)
+        with pytest.raises(Interrupted) as caught:
+            records.throw(KeyboardInterrupt())
+        assert caught.value.hint == "nomoat evening --resume cut"
+        records = resume_evening("", Store())
+    seen, result = run(records)
+    assert weights("cut") == weights("whole")
+    assert not any(isinstance(record, Step) for record in seen), "the tune was done, and is done again"
+    assert stopped(Store()) == [] and Store().names("runs").count("cut-1") == 1
+    steps = result["tune"]["steps"]
+    assert Path(result["receipt"]).exists() and steps > 3
+
+
+def until(records: Generator[Record], met: str) -> None:
+    """Draw records until the stage is under way."""
+    for record in records:
+        if isinstance(record, Step) and record.step == 3 and "step" in met:
+            return
+        if isinstance(record, Note) and record.text.startswith("check exact") and "check" in met:
+            return
+    raise AssertionError(f"{met} never began")
+
+
+def test_a_second_evening_of_that_name_says_that_one_was_stopped(options: EveningOptions) -> None:
+    first = evening(options, Store())
+    next(first)
+    first.close()
+    said = next(evening(options, Store()))
+    assert isinstance(said, Note) and said.warning and "nomoat evening --resume sums" in said.text
+
+
+def test_what_cannot_be_gone_on_with_is_said(options: EveningOptions) -> None:
+    with pytest.raises(NotFound, match="no evening was stopped"):
+        next(resume_evening("", Store()))
+    first = evening(options, Store())
+    next(first)
+    with pytest.raises(NotFound, match="called 'other' was stopped; these were: sums"):
+        next(resume_evening("other", Store()))
+    diary_path(Store(), "sums").write_text('{"options": {}, "name": "sums"}')
+    with pytest.raises(FormatError, match="not the diary of an evening"):
+        next(resume_evening("sums", Store()))
+
+
+def test_the_functions_of_the_api_are_not_hidden_by_the_rooms_of_their_names() -> None:
+    code = "import nomoat; nomoat.TuneOptions; assert callable(nomoat.evening) and callable(nomoat.judge)"
+    subprocess.run([sys.executable, "-c", code], check=True)

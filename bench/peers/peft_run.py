@@ -1,5 +1,7 @@
 """PEFT + transformers in float32, as well as it can be set: sdpa attention, each step's rows padded to the longest
-of the step only, labels on the answer only. Loss is the mean over the step's learned tokens.
+of the step only, labels on the answer only. Loss is the mean over the step's learned tokens. With ``compile`` the
+model goes through torch.compile; with ``precision`` int8 the frozen layers multiply as torchao's int8 mixed-precision
+training does (its module swap, the form that runs without a GPU).
 """
 
 from __future__ import annotations
@@ -41,6 +43,17 @@ def held_out_loss(model: Any, rows: list[dict[str, Any]]) -> float:
     return total / count
 
 
+def int8_frozen_layers(model: Any) -> None:
+    """The layers under the adapters, forward and gradient to the input in int8."""
+    from torchao.prototype.quantized_training import int8_mixed_precision_training
+    from torchao.quantization import quantize_
+
+    def is_frozen_linear(module: torch.nn.Module, name: str) -> bool:
+        return isinstance(module, torch.nn.Linear) and name.endswith("base_layer")
+
+    quantize_(model, int8_mixed_precision_training(module_swap=True), filter_fn=is_frozen_linear)
+
+
 def main() -> None:
     job = Job.read()
     torch.set_num_threads(job.threads)
@@ -57,22 +70,34 @@ def main() -> None:
     warmup = math.ceil(job.warmup * len(job.steps))
     schedule = get_cosine_schedule_with_warmup(optimizer, warmup, len(job.steps))
     before = held_out_loss(model, job.held_out)
-    model.train()
-    seconds = []
-    for step in job.steps:
+    if job.precision == "int8":
+        int8_frozen_layers(model)
+    learner = torch.compile(model, dynamic=True) if job.compile else model
+    seconds, curve = list[float](), list[tuple[float, float]]()
+    for number, step in enumerate(job.steps, 1):
+        model.train()
         began = time.perf_counter()
-        loss = model(**padded([job.train[row] for row in step])).loss
+        loss = learner(**padded([job.train[row] for row in step])).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - began)
-    model.eval()
-    after = held_out_loss(model, job.held_out)
+        if job.eval_due(number):
+            model.eval()
+            curve.append((sum(seconds), held_out_loss(model, job.held_out)))
     if job.adapter_folder:
         model.save_pretrained(job.adapter_folder)
-    report(peer="peft", before=before, after=after, seconds=seconds, tokens=job.real_tokens())
+    report(
+        peer="peft",
+        before=before,
+        after=curve[-1][1],
+        set_up_s=0.0,
+        seconds=seconds,
+        step_tokens=job.step_tokens(),
+        curve=curve,
+    )
 
 
 main()

@@ -29,6 +29,19 @@ def test_reference_kernels_are_said_with_what_they_cost(monkeypatch: pytest.Monk
     assert kernels["ok"] is False and "slower" in str(kernels["mend"])
 
 
+def test_the_active_level_is_said_and_one_that_is_held_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nomoat.kernels import native
+
+    if not native.available():
+        pytest.skip("the kernels are not built here")
+    found = by_name(nomoat("doctor", "--no-probe", "--json"))
+    assert found["kernels"]["ok"] is True and "compiled kernels, " in str(found["kernels"]["value"])
+    monkeypatch.setenv("NOMOAT_KERNELS", "portable")
+    held = by_name(nomoat("doctor", "--no-probe", "--json"))
+    assert "portable" in str(held["kernels"]["value"]) and "unset NOMOAT_KERNELS" in str(held["kernels"]["mend"])
+    assert held["int8 kernels"]["value"] == "portable" and held["int8 kernels"]["ok"] is False
+
+
 def test_a_home_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NOMOAT_HOME", str(tmp_path / "file" / "home"))

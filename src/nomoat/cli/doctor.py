@@ -32,6 +32,14 @@ _EXAMPLES = {"smollm2-135m": (134_515_008, 98_362_432), "qwen2.5-0.5b": (494_032
 _TUNE_SHARE = 0.6
 _DECODE_SHARE = 0.5
 
+_WITH_INT8_PRODUCTS = ("avx-vnni", "avx512", "amx", "neon-dot")
+"""Instruction sets in which a product of 8-bit integers is several times a float32 one."""
+_TWINS_COST = "everything works on the PyTorch twins, several times slower, and int8 is not to be had. "
+_UNSET = "unset NOMOAT_KERNELS"
+_COMPILE = (
+    "Install a C++ compiler (Debian: apt install g++), then reinstall: pip install --force-reinstall --no-deps nomoat"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -66,7 +74,7 @@ def _examine(env: Environment, *, probe: bool) -> Iterator[Finding]:
     yield Finding("python", f"{platform.python_version()} at {sys.executable}")
     yield Finding("system", f"{platform.system()} {platform.machine()}")
     yield from _torch()
-    yield _kernels()
+    yield from _kernels()
     yield from _machine()
     yield from _home(env.store.home)
     yield from _optional()
@@ -89,17 +97,24 @@ def _torch() -> Iterator[Finding]:
         yield Finding("threads", f"{threads} on {usable} cores", False, mend)
 
 
-def _kernels() -> Finding:
-    from nomoat.kernels import native
+def _kernels() -> Iterator[Finding]:
+    from nomoat.kernels import int8_native, native
 
-    if native.available():
-        return Finding("kernels", native.status())
-    return Finding(
-        "kernels",
-        native.status(),
-        False,
-        "everything works, several times slower. Install a C++ compiler (Debian: apt install g++), then "
-        "reinstall: pip install --force-reinstall --no-deps nomoat",
+    if not native.available():
+        asked = os.environ.get("NOMOAT_KERNELS") == "reference"
+        yield Finding("kernels", native.status(), False, _TWINS_COST + (_UNSET if asked else _COMPILE))
+        return
+    limit = os.environ.get("NOMOAT_KERNELS", "")
+    mend = f"it may do more: {_UNSET}" if limit else ""
+    yield Finding("kernels", native.status() + (f", held to {limit}" if limit else ""), not limit, mend)
+    sets = int8_native.instruction_sets()
+    level = sets[max(number for number in sets if number <= native.chosen(None, int8_native.SETS))]
+    quick = level in _WITH_INT8_PRODUCTS
+    yield Finding(
+        "int8 kernels",
+        level,
+        quick,
+        "" if quick else "this processor multiplies 8-bit numbers no faster than float32: leave --precision at float32",
     )
 
 

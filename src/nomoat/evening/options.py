@@ -22,6 +22,7 @@ class EveningOptions:
     rank: int = option(16, "rank of the adapter")
     lr: float = option(5e-4, "peak learning rate")
     memory: str | None = option(None, "keep the process under this much memory", metavar="4G")
+    precision: str = option("float32", "arithmetic of the frozen matrices in training", choices=("float32", "int8"))
     threads: int = option(0, "processor threads; 0: all cores")
     check: str = option("auto", "how answers are checked; see nomoat judge --help")
     limit: int = option(0, "judge at most this many held-out rows; 0: all", metavar="N")

@@ -21,11 +21,11 @@ from nomoat.train.checkpoint import KEPT, drop_checkpoints
 from nomoat.train.forecast import predict
 from nomoat.train.job import Job, prepare
 from nomoat.train.options import TuneOptions
-from nomoat.train.plan import Plan
+from nomoat.train.precision import Arithmetic, choose_arithmetic, use
 from nomoat.train.run import check_same
 from nomoat.train.setting import training_setting
-from nomoat.train.sweep_options import Member, SweepOptions, members
-from nomoat.train.sweep_run import SweepRun, create_sweep, is_sweep, open_sweep
+from nomoat.train.sweep_options import SweepOptions, members
+from nomoat.train.sweep_run import create_sweep, is_sweep, open_sweep
 from nomoat.train.sweep_session import run_sweep
 
 
@@ -44,11 +44,15 @@ def sweep(options: TuneOptions, asked: SweepOptions, store: Store) -> Generator[
         jobs = yield from _prepare([member.options for member in wanted], store)
         if asked.keep == "best" and not jobs[0].held_out:
             raise UsageError("no row is held out, so there is no best adapter", hint="--keep all, or more rows")
+        arithmetic = yield from choose_arithmetic(jobs[0])  # of the base, which all share
         plan = (yield from predict(jobs, store, began)) if options.probe_seconds > 0 else None
         if options.dry_run and plan is not None:
             yield Done("plan", None, plan.as_dict())
             return
-        swept = _create(wanted, jobs, plan, threads, options.name, asked, store)
+        records = {
+            member.label: run_record(job, plan, job.steps, threads, arithmetic) for member, job in zip(wanted, jobs)
+        }
+        swept = create_sweep(store, options.name, asked.keep, records)
         yield Note(f"run {swept.id}, {len(jobs)} adapters; if it is stopped, `{swept.resume_command}` goes on")
         yield from run_sweep(swept, jobs, [None] * len(jobs), store)
 
@@ -70,6 +74,7 @@ def go_on(run_id: str, store: Store, given: Mapping[str, Any] | None = None) -> 
     with training_setting(first.settled.threads):
         yield from differences(first, given or {})
         jobs = yield from _prepare([_options(run.record.options) for run in swept.runs], store)
+        use(jobs[0], Arithmetic(first.settled.first_int8))
         checkpoints = []
         for run, job in zip(swept.runs, jobs):
             check_same(run.record.made_of, job.made_of, what="data or base", hint=START_AGAIN)
@@ -106,16 +111,3 @@ class _Returning:
 
     def __iter__(self) -> Generator[Record]:
         self.value = yield from self.records
-
-
-def _create(
-    wanted: Sequence[Member],
-    jobs: Sequence[Job],
-    plan: Plan | None,
-    threads: int,
-    name: str,
-    asked: SweepOptions,
-    store: Store,
-) -> SweepRun:
-    records = {member.label: run_record(job, plan, job.steps, threads) for member, job in zip(wanted, jobs)}
-    return create_sweep(store, name, asked.keep, records)

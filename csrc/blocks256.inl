@@ -42,6 +42,8 @@ static void expand_q3_k(const uint8_t* in, int64_t n, float* NM_RESTRICT out) {
     }
 }
 
+#if NM_VECTOR != 512  // blocks512.inl has them for that
+
 static void expand_q4_k(const uint8_t* in, int64_t n, float* NM_RESTRICT out) {
     for (int64_t b = 0; b < n; ++b, in += 144) {
         const float d = half_at(in), dmin = half_at(in + 2);
@@ -91,3 +93,5 @@ static void expand_iq4_xs(const uint8_t* in, int64_t n, float* NM_RESTRICT out) 
         }
     }
 }
+
+#endif

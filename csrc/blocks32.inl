@@ -67,6 +67,8 @@ static void expand_bf16(const uint8_t* in, int64_t n, float* NM_RESTRICT out) {
     }
 }
 
+#if NM_VECTOR != 512  // blocks512.inl has them for that
+
 static void expand_q4_0(const uint8_t* in, int64_t n, float* NM_RESTRICT out) {
     for (int64_t b = 0; b < n; ++b, in += 18, out += 32) {
         const float d = half_at(in);
@@ -108,3 +110,5 @@ static void expand_iq4_nl(const uint8_t* in, int64_t n, float* NM_RESTRICT out) 
         scale(looked_up(nibbles(in + 2), levels), d, d, out);
     }
 }
+
+#endif

@@ -4,6 +4,9 @@
 
 #include "blocks32.inl"
 #include "blocks256.inl"
+#if NM_VECTOR == 512
+#include "blocks512.inl"
+#endif
 
 // In the order of TYPES in blocks.cpp.
 static const Expand expanders[] = {

@@ -13,17 +13,6 @@
 #include "kernels.h"
 #include "pool.h"
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 says so of its own AVX-512 header
-#endif
-
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-#define NM_X86 1
-#include <immintrin.h>
-#else
-#define NM_X86 0
-#endif
-
 namespace nomoat {
 namespace {
 

@@ -4,13 +4,7 @@
 
 #include <cstdint>
 
-#if defined(_MSC_VER)
-#define NM_EXPORT extern "C" __declspec(dllexport)
-#define NM_RESTRICT __restrict
-#else
-#define NM_EXPORT extern "C" __attribute__((visibility("default")))
-#define NM_RESTRICT __restrict__
-#endif
+#include "platform.h"
 
 namespace nomoat {
 

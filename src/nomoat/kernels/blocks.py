@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from nomoat.core.errors import UsageError
+from nomoat.formats.blocks import block_type
 from nomoat.formats.weights import Bytes
 from nomoat.kernels import native, reference
 
 MAX_SMALL = native.MAX_SMALL
+MIN_WIDE_WEIGHTS = 1 << 16  # smaller matrices are expanded: nothing to win, and the plain product is exact
 
 
 def from_view(data: Bytes) -> Tensor:
@@ -40,4 +42,23 @@ def matmul_small(x: Tensor, data: Tensor, type: str) -> Tensor:
         raise UsageError("matmul_small has no gradient", hint="expand the weights, or use torch.no_grad()")
     if data.is_cpu and native.available():
         return native.matmul_small(x, data, type)
+    return reference.matmul_small(x, data, type)
+
+
+def has_wide(data: Tensor, type: str) -> bool:
+    """Whether ``matmul_wide`` takes this matrix: it is large enough, and the machine has tiles of bfloat16."""
+    large = data.shape[0] * block_type(type).cols(data.shape[1]) >= MIN_WIDE_WEIGHTS
+    return large and data.is_cpu and native.has_wide()
+
+
+def matmul_wide(x: Tensor, data: Tensor, type: str) -> Tensor:
+    """Return x @ W.T, (M, rows), for x float32 (M, cols) of many rows and W stored in ``data``. No gradient.
+
+    Every float32 number is taken as the sum of two bfloat16 numbers, so a result lies within 2^-15 of
+    ``abs(x) @ abs(W).T`` (Henry, Tang & Heinecke 2019, arXiv 1904.06376). Raises as ``expand`` does.
+    """
+    if x.requires_grad and torch.is_grad_enabled():
+        raise UsageError("matmul_wide has no gradient", hint="expand the weights, or use torch.no_grad()")
+    if has_wide(data, type):
+        return native.matmul_wide(x, data, type)
     return reference.matmul_small(x, data, type)

@@ -132,6 +132,30 @@ def matmul_small(x: Tensor, data: Tensor, type: str, *, instruction_set: int | N
     return y
 
 
+def has_wide() -> bool:
+    """Whether ``matmul_wide`` can be used: tiles of bfloat16 (Intel AMX), and ``NOMOAT_KERNELS`` allows them."""
+    return available() and chosen(None, ("portable", "amx")) == 1 and bool(library().nm_has_wide())
+
+
+def matmul_wide(x: Tensor, data: Tensor, type: str) -> Tensor:
+    """Return x @ W.T, float32 (M, rows), for x float32 (M, cols) of any M, and W stored in ``data``.
+
+    Within 2^-15 of ``abs(x) @ abs(W).T``; a row is the same whatever other rows are in the batch and however many
+    threads there are. Raises ``UnsupportedType`` and ``ShapeMismatch``, the latter too unless ``has_wide``.
+    """
+    kind = block_type(type)
+    rows, row_bytes, row_stride = walkable(data)
+    cols, m = kind.cols(row_bytes), x.shape[0]
+    x = x.contiguous()
+    _check_floats("x", x, m, cols)
+    y = torch.empty(m, rows)
+    failed = library().nm_matmul_wide(
+        torch.get_num_threads(), kind.ggml_id, data.data_ptr(), rows, cols, row_stride, x.data_ptr(), m, y.data_ptr()
+    )
+    _check_accepted(failed, type)
+    return y
+
+
 def walkable(data: Tensor) -> tuple[int, int, int]:
     """Return rows, row_bytes and the stride of rows of blocks. Raises ``ShapeMismatch`` unless the library may
     walk over them."""
@@ -203,3 +227,5 @@ def _declare(library: ctypes.CDLL) -> None:
     rows: list[Any] = [pointer, pointer, pointer, size, size, size]
     weight: list[Any] = [pointer, pointer, pointer, pointer, size, size]
     library.nm_int8_product.argtypes = [number, number, *rows, *weight, pointer, pointer, size, number]
+    library.nm_matmul_wide.argtypes = [number, number, pointer, size, size, size, pointer, size, pointer]
+    library.nm_decode_step.argtypes = [number, number, pointer, pointer]

@@ -56,6 +56,8 @@ class FrozenWeight:
         """``x @ W.T``. (T, in) -> (T, out)."""
         if x.shape[0] <= blocks.MAX_SMALL:
             return blocks.matmul_small(x, self.data, self.type)
+        if blocks.has_wide(self.data, self.type):
+            return blocks.matmul_wide(x, self.data, self.type)
         return x @ self.expand().T
 
     def choose_int8(self, kept: Tensor | None) -> None:

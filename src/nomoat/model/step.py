@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nomoat.model.decoder import Decoder
 
 MAX_ROWS = 64  # beyond, expanding every matrix once and multiplying in float32 is as fast
+MAX_ROWS_WITH_TILES = 16  # beyond, the products of ``Decoder.forward`` are faster than the ones in here
 
 AnglesOf = Callable[[Rope], tuple[Tensor, Tensor]]  # cosine and sine, (T, 1, half) each
 
@@ -34,7 +35,7 @@ class DecodeStep:
 
     def takes(self, layout: Layout, stack: AnyStack, cache: KVCache) -> bool:
         """Whether ``run`` gives what ``Decoder.forward`` would."""
-        if layout.n_tokens > MAX_ROWS or torch.is_grad_enabled() or not native.available():
+        if layout.n_tokens > most_rows() or torch.is_grad_enabled() or not native.available():
             return False
         worn = (adapter for own, _ in _runs(layout, stack) for adapter, _ in own)
         return not cache.int8 and cache.keys.is_cpu and all(self._table(adapter) is not None for adapter in worn)
@@ -76,6 +77,11 @@ class DecodeStep:
             if table is not None and strength != 0.0:
                 worn += [decode.Worn(loras, sign * strength) for loras, sign in table.tables]
         return worn
+
+
+def most_rows() -> int:
+    """Up to how many tokens a compiled step is faster than ``Decoder.forward`` here."""
+    return MAX_ROWS_WITH_TILES if native.has_wide() else MAX_ROWS
 
 
 def _runs(layout: Layout, stack: AnyStack) -> list[tuple[Stack, int]]:

@@ -15,7 +15,7 @@ from nomoat.model.adapters import Adapter, AdapterConfig
 from nomoat.model.cache import KVCache, Layout
 from nomoat.model.delta import AnyStack, MixedStack
 from nomoat.model.load import Base
-from nomoat.model.step import MAX_ROWS
+from nomoat.model.step import most_rows
 from tiny import tiny_base
 
 pytestmark = pytest.mark.skipif(not native.instruction_sets(), reason=native.status())
@@ -113,8 +113,8 @@ def test_an_adapter_may_learn_and_may_be_given_other_tensors(base: Base, monkeyp
 def test_dora_a_gradient_and_a_long_batch_go_the_other_way(base: Base) -> None:
     cache, step = KVCache(base.decoder.config, 2), base.decoder._step
     with torch.inference_mode():
-        assert step.takes(Layout([MAX_ROWS]), (), cache)
-        assert not step.takes(Layout([MAX_ROWS + 1]), (), cache)
+        assert step.takes(Layout([most_rows()]), (), cache)
+        assert not step.takes(Layout([most_rows() + 1]), (), cache)
         assert not step.takes(Layout([1]), ((adapter(base, use_dora=True), 1.0),), cache)
         assert not step.takes(Layout([1]), (), KVCache(base.decoder.config, 2, int8=True))
     assert not step.takes(Layout([1]), (), cache)

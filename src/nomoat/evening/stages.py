@@ -69,7 +69,7 @@ def tune_stage(diary: Diary, store: Store, minutes: Callable[[], float | None]) 
         done = _finished(diary.name, runs[-1], store)
         yield from [done] if done is not None else resume(runs[-1], store)
         return
-    shared = ("epochs", "rank", "lr", "memory", "precision", "threads", "seed", "replace")
+    shared = ("epochs", "rank", "lr", "rehearse", "memory", "precision", "threads", "seed", "replace")
     values = {key: value for key, value in dataclasses.asdict(options).items() if key in shared}
     yield from tune(
         TuneOptions(data=diary.data, base=options.base, name=diary.name, minutes=minutes(), **values), store

@@ -15,6 +15,7 @@ from nomoat.core.errors import DataError, UsageError
 from nomoat.core.records import Note, Progress, Record
 from nomoat.core.store import Store
 from nomoat.data.encode import EncodedSet, EncodeOptions, encode_rows
+from nomoat.data.general import general_rows
 from nomoat.data.load import load_rows
 from nomoat.data.pack import Packed, count_steps
 from nomoat.engine.names import open_base
@@ -38,6 +39,7 @@ class Job:
     """Base, fresh adapter, encoded rows. ``made_of`` is what the result's bytes depend on besides the options.
 
     ``options`` name the data set by its place in the store, and a base outside of it by its absolute path.
+    ``rehearsed`` are general rows, learned among the others.
     """
 
     options: TuneOptions
@@ -48,17 +50,26 @@ class Job:
     base_origin: Origin
     data_origin: Origin
     made_of: dict[str, Any]
+    rehearsed: list[Encoded] = dataclasses.field(default_factory=list)
 
     def batches(self, pack_tokens: int) -> SftBatches:
         """The steps of the run, packed to that many tokens."""
         options = self.options
         return SftBatches(
-            self.rows.rows,
-            [f"train.jsonl:{source + 1}" for source in self.rows.sources],
+            self.learned,
+            [
+                *(f"train.jsonl:{source + 1}" for source in self.rows.sources),
+                *(f"general row {number + 1}" for number in range(len(self.rehearsed))),
+            ],
             batch_size=options.batch_size,
             pack_tokens=pack_tokens,
             seed=options.seed,
         )
+
+    @property
+    def learned(self) -> list[Encoded]:
+        """All rows that are learned."""
+        return [*self.rows.rows, *self.rehearsed]
 
     def task(self, batches: SftBatches, prefix: Prefix | None = None) -> Task[Packed]:
         """What the loop runs. ``prefix`` gives what enters the first layer that learns."""
@@ -72,13 +83,14 @@ class Job:
     def rows_used(self, steps: int) -> list[Encoded]:
         """Training rows that come up in that many steps, and the held-out ones."""
         numbers = self.batches(self.options.pack_tokens).used(steps)
-        return [*(self.rows.rows[number] for number in numbers), *self.held_out]
+        learned = self.learned
+        return [*(learned[number] for number in numbers), *self.held_out]
 
     @property
     def steps(self) -> int:
         """Optimiser steps that the options ask for."""
         options = self.options
-        by_epochs = count_steps(len(self.rows.rows), batch_size=options.batch_size, epochs=options.epochs)
+        by_epochs = count_steps(len(self.learned), batch_size=options.batch_size, epochs=options.epochs)
         return options.max_steps or max(1, by_epochs)
 
     def eval_every(self) -> int:
@@ -106,16 +118,22 @@ def prepare(options: TuneOptions, store: Store, beside: Job | None = None) -> Ge
         rows, held_out = beside.rows, beside.held_out
     else:
         rows, held_out = yield from _encode(options, folder, base)
+    rehearsed = _rehearsed(options, base)
     config = adapter_config(options, base.decoder.config.n_layers)
     adapter = base.new_adapter(config, seed=options.seed, name=options.name)
     of_base = base_origin(store, options.base, base) if beside is None else beside.base_origin
-    made_of = {"base": base.fingerprint.exact, **split_hashes(folder), "tokens": _hash([*rows.rows, *held_out])}
+    made_of = {
+        "base": base.fingerprint.exact,
+        **split_hashes(folder),
+        "tokens": _hash([*rows.rows, *rehearsed, *held_out]),
+    }
     yield Note(
-        f"{base.name}, adapter of {adapter.n_parameters / 1e6:.2f} M parameters, {len(rows.rows):,} rows, "
-        f"{len(held_out):,} held out"
+        f"{base.name}, adapter of {adapter.n_parameters / 1e6:.2f} M parameters, {len(rows.rows):,} rows"
+        + (f" and {len(rehearsed):,} general ones" if rehearsed else "")
+        + f", {len(held_out):,} held out"
     )
     named = dataclasses.replace(options, data=folder.name, base=_lasting_name(options.base, path))
-    return Job(named, base, adapter, rows, held_out, of_base, data_origin(folder), made_of)
+    return Job(named, base, adapter, rows, held_out, of_base, data_origin(folder), made_of, rehearsed)
 
 
 def _encoding(options: TuneOptions) -> tuple[Any, ...]:
@@ -155,6 +173,15 @@ def _encode(
     if not held_out.rows:
         yield Note("no row is held out, so the last checkpoint is taken, not the best", warning=True)
     return rows, held_out.rows[: options.eval_rows]  # windows of long texts count too
+
+
+def _rehearsed(options: TuneOptions, base: Base) -> list[Encoded]:
+    """General rows; those longer than ``max_seq_len`` are left out."""
+    if not options.rehearse:
+        return []
+    longest = min(base.decoder.config.max_seq_len, options.max_seq_len)
+    rows = general_rows(options.rehearse, seed=options.seed)
+    return encode_rows(rows, base.tokenizer, base.template, EncodeOptions(max_seq_len=longest)).rows
 
 
 def _account(encoded: EncodedSet, split: str) -> Iterator[Note]:

@@ -67,6 +67,8 @@ class TuneOptions:
 
     chat: str = option("auto", "prompt/completion rows: as a chat, or raw one after the other", choices=("auto", "raw"))
 
+    rehearse: int = option(0, "mix in this many built-in general rows, against forgetting; they are not measured on")
+
     eval_rows: int = option(64, "held-out rows that choose the best checkpoint; 0: none")
     eval_every: int = option(0, "steps between held-out measurements; 0: about an eighth of the time goes there")
     patience: int = option(0, "stop after this many measurements without improvement; 0: never")
@@ -111,6 +113,7 @@ _LEAST: dict[str, tuple[float, bool]] = {
     "batch_size": (1, True),
     "pack_tokens": (2, True),
     "max_seq_len": (16, True),
+    "rehearse": (0, True),
     "eval_rows": (0, True),
     "eval_every": (0, True),
     "patience": (0, True),

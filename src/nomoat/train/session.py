@@ -9,6 +9,7 @@ from typing import Any
 from nomoat.core.errors import Interrupted
 from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Lineage, Store
+from nomoat.data.general import LICENCE
 from nomoat.model.template import Encoded
 from nomoat.train.artefact import write_artefact
 from nomoat.train.checkpoint import Checkpoint, drop_checkpoints
@@ -113,6 +114,7 @@ def lineage_of(job: Job, run: Run, outcome: Outcome, peak_bytes: int, prefix_s: 
             "made_of": run.record.made_of,
             "versions": run.record.versions,
             "chat_template": job.base.template.kind,
+            "rehearsed": {"rows": len(job.rehearsed), "licence": LICENCE} if job.rehearsed else None,
             "precision": arithmetic_words(run.record.settled),
         },
         seed=job.options.seed,

@@ -190,6 +190,20 @@ def test_nothing_held_out_takes_the_last_step(options: TuneOptions) -> None:
     assert not any(isinstance(record, Eval) for record in records)
 
 
+def test_general_rows_are_learned_among_the_others_and_recorded(options: TuneOptions) -> None:
+    job = prepared(dataclasses.replace(options, rehearse=40, max_seq_len=512), Store())
+    plain = prepared(dataclasses.replace(options, max_seq_len=512), Store())
+    assert 0 < len(job.rehearsed) <= 40 and job.steps > plain.steps and job.made_of != plain.made_of
+    batches = job.batches(2048)
+    assert len(batches.rows) == len(batches.names) == len(plain.rows.rows) + len(job.rehearsed)
+    assert job.held_out == plain.held_out
+    finished(tune(dataclasses.replace(options, rehearse=9, max_seq_len=512, epochs=0.3), Store()))
+    lineage = read_lineage(Store().find("adapters", "scribe"))
+    assert lineage is not None and lineage.details["rehearsed"]["licence"] == "Apache-2.0"
+    with pytest.raises(UsageError, match=r"there are \d+ general rows, not 100000"):
+        list(tune(dataclasses.replace(options, name="b", rehearse=100_000), Store()))
+
+
 # -- going on
 
 

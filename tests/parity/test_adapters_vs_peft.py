@@ -99,6 +99,17 @@ def test_an_adapter_saved_here_gives_the_same_logits_in_peft(kind: str, base: Ba
     torch.testing.assert_close(ours(base, base.load_adapter(folder)), ours(base, adapter), atol=1e-6, rtol=1e-6)
 
 
+def test_an_adapter_on_the_top_layers_is_on_these_alone_in_peft(base: Base, tmp_path: Path) -> None:
+    adapter = base.new_adapter(AdapterConfig(rank=4, alpha=8, first_layer=1), seed=5, name="top")
+    random_(adapter.parameters().values(), seed=6)
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    save_adapter(adapter, folder)
+    model = peft.PeftModel.from_pretrained(reference_model(base), folder).eval()
+    torch.testing.assert_close(ours(base, adapter), theirs(model), atol=2e-5, rtol=1e-5)
+    assert not [name for name, _ in model.named_parameters() if "lora_" in name and ".layers.0." in name]
+
+
 @pytest.mark.parametrize("use_rslora", [False, True])
 def test_a_pissa_adapter_starts_at_nothing_and_is_saved_as_the_plain_lora_it_equals(
     use_rslora: bool, base: Base, tmp_path: Path

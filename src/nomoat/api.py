@@ -9,46 +9,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from nomoat.core.errors import NomoatError
+from nomoat.core.errors import NomoatError as NomoatError
 from nomoat.core.records import Done, Record
 from nomoat.core.store import Store
-from nomoat.data.add import AddOptions
+from nomoat.data.add import AddOptions as AddOptions
 from nomoat.data.add import add as _add
 from nomoat.engine.generate import Engine, Request
 from nomoat.engine.names import open_stack
-from nomoat.engine.sampling import Sampling
-from nomoat.evening import EveningOptions
+from nomoat.engine.sampling import Sampling as Sampling
+from nomoat.evening import EveningOptions as EveningOptions
 from nomoat.evening import evening as _evening
 from nomoat.evening import resume_evening as _resume_evening
 from nomoat.hub.pull import pull as _pull
-from nomoat.hub.sources import PullOptions
+from nomoat.hub.sources import PullOptions as PullOptions
+from nomoat.judge.against import DuelOptions as DuelOptions
+from nomoat.judge.against import against as _against
 from nomoat.judge.compare import judge as _judge
-from nomoat.judge.options import JudgeOptions
+from nomoat.judge.examine import ExamOptions as ExamOptions
+from nomoat.judge.examine import examine as _examine
+from nomoat.judge.options import JudgeOptions as JudgeOptions
 from nomoat.model.template import prompt_ids
-from nomoat.train.options import TuneOptions
+from nomoat.stack.extract import extract as _extract
+from nomoat.stack.job import open_parts
+from nomoat.stack.job import stack as _combine
+from nomoat.stack.merge import merge as _merge
+from nomoat.stack.options import CombineOptions as CombineOptions
+from nomoat.stack.unmerge import unmerge as _unmerge
+from nomoat.train.options import TuneOptions as TuneOptions
 from nomoat.train.sweep import go_on as _go_on
 from nomoat.train.sweep import sweep as _sweep
-from nomoat.train.sweep_options import SweepOptions
+from nomoat.train.sweep_options import SweepOptions as SweepOptions
 from nomoat.train.tune import tune as _tune
-
-__all__ = [
-    "AddOptions",
-    "EveningOptions",
-    "JudgeOptions",
-    "NomoatError",
-    "PullOptions",
-    "SweepOptions",
-    "TuneOptions",
-    "add_data",
-    "answer",
-    "evening",
-    "judge",
-    "pull",
-    "resume",
-    "resume_evening",
-    "sweep",
-    "tune",
-]
 
 Show = Callable[[Record], None]
 
@@ -88,9 +79,60 @@ def resume(run: str, *, show: Show | None = None, store: Store | None = None) ->
     return _finish(_go_on(run, store or Store()), show)
 
 
+def combine(
+    adapters: Sequence[str],
+    name: str,
+    options: CombineOptions | None = None,
+    *,
+    replace: bool = False,
+    show: Show | None = None,
+    store: Store | None = None,
+) -> Any:
+    """Make one adapter of several (``["a", "b:0.5"]``). Returns ranks, kept energy and licence."""
+    home = store or Store()
+    records = _combine(open_parts(home, adapters), options or CombineOptions(), home, name=name, replace=replace)
+    return _finish(records, show)
+
+
+def merge(model: str, name: str, *, replace: bool = False, show: Show | None = None, store: Store | None = None) -> Any:
+    """Fold a stack into its base. Returns the new model and what rounding cost."""
+    return _finish(_merge(model, store or Store(), name=name, replace=replace), show)
+
+
+def unmerge(
+    model: str, name: str, *, replace: bool = False, show: Show | None = None, store: Store | None = None
+) -> Any:
+    """Take the adapters out of a merged model. Returns the model and whether it is the base to the bit."""
+    return _finish(_unmerge(model, store or Store(), name=name, replace=replace), show)
+
+
+def extract(
+    tuned: str,
+    base: str,
+    name: str,
+    *,
+    rank: int = 32,
+    replace: bool = False,
+    show: Show | None = None,
+    store: Store | None = None,
+) -> Any:
+    """A tuned model as an adapter of ``rank`` over its base. Returns ranks and kept energy."""
+    return _finish(_extract(tuned, base, store or Store(), rank=rank, name=name, replace=replace), show)
+
+
 def judge(options: JudgeOptions, *, show: Show | None = None, store: Store | None = None) -> Any:
     """Compare before and after on the same rows. Returns the whole result."""
     return _finish(_judge(options, store or Store()), show)
+
+
+def exam(options: ExamOptions, *, show: Show | None = None, store: Store | None = None) -> Any:
+    """Examine a judge on labelled pairs and planted attacks. Returns its parts and whether it passed."""
+    return _finish(_examine(options, store or Store()), show)
+
+
+def duel(options: DuelOptions, *, show: Show | None = None, store: Store | None = None) -> Any:
+    """Two models on the same questions before a judge. Returns the win rates, or why they are withheld."""
+    return _finish(_against(options, store or Store()), show)
 
 
 def answer(

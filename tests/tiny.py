@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +35,24 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def byte_tokenizer() -> Tokenizer:
-    """One token a byte, three control tokens in front."""
+def byte_tokenizer(merges: Sequence[tuple[str, str]] = ()) -> Tokenizer:
+    """One token a byte, three control tokens in front; with ``merges``, words are cut as GPT-2 cuts them."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {word: i for i, word in enumerate([*SPECIALS, *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made = [first + second for first, second in merges]
+    vocab = {word: i for i, word in enumerate([*SPECIALS, *alphabet, *made])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=list(merges)))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=bool(merges))
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in SPECIALS])
     return tokenizer
 
 
-def tiny_folder(folder: Path, family: str = "llama", *, seed: int = 0, **changes: Any) -> Path:
+def tiny_folder(
+    folder: Path, family: str = "llama", *, seed: int = 0, merges: Sequence[tuple[str, str]] = (), **changes: Any
+) -> Path:
     """Write a llama- or qwen2-shaped folder; ``changes`` override configuration keys."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = byte_tokenizer()
+    tokenizer = byte_tokenizer(merges)
     config = CONFIG | {"model_type": family, "vocab_size": tokenizer.get_vocab_size()} | changes
     (folder / "config.json").write_text(json.dumps(config))
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -16,6 +16,7 @@
     ├── ResourceError           needs more memory, disk or time than there is
     ├── Busy                    a service has as many requests waiting as it takes
     ├── NumericError            the loss or a gradient is not a number
+    ├── ParityMismatch          what was exported would not say what was trained
     └── Interrupted             stopped by the user; a checkpoint is left
 
 The message says what and where; the hint is the command, or the one action, that mends it.
@@ -134,6 +135,12 @@ class Busy(NomoatError):
 
 class NumericError(NomoatError):
     exit_code = 10
+
+
+class ParityMismatch(NomoatError):
+    """Training and the exported artefact differ; the message names the first token, or the figure, that does."""
+
+    exit_code = 11
 
 
 class Interrupted(NomoatError):

@@ -15,13 +15,13 @@ from nomoat.engine.names import Worn
 from nomoat.export.gguf_header import header_of, side_tensors
 from nomoat.export.importance import usable
 from nomoat.export.layout import row_order, tensor_name
-from nomoat.export.merged import merged_rows, update_at
+from nomoat.export.merged import merged_rows, touches
 from nomoat.export.presets import PRESETS, type_of
 from nomoat.formats.gguf import GgufFile
 from nomoat.formats.gguf_write import PlannedTensor, Value, write_gguf
 from nomoat.formats.quantize import quantize
 from nomoat.formats.weights import Bytes, Floats
-from nomoat.model.adapters import adaptable, is_embedding
+from nomoat.model.adapters import adaptable
 from nomoat.model.load import Base
 
 _ALWAYS_TIED = ("gemma2",)  # llama.cpp knows no head of their own
@@ -81,7 +81,7 @@ def plan_tensors(merge: Merge, source: GgufFile | None) -> list[PlannedTensor]:
     planned = {tensor_name(module, config): _planned(module, merge, parted) for module in modules}
     if source is None:
         return [*planned.values(), *side_tensors(merge.base)]
-    touched = {tensor_name(module, config) for adapter, weight in merge.worn if weight for module in adapter.deltas}
+    touched = {tensor_name(module, config) for module in modules if touches(merge.worn, module)}
     tensors = []
     for name in source.names():
         ready = planned.pop(name, None)
@@ -97,7 +97,7 @@ def _carried(source: GgufFile, name: str) -> PlannedTensor:
 
 def _parted(merge: Merge) -> bool:
     """Whether embeddings and head, one matrix in the base, have to become two."""
-    touched = any("lm_head" in adapter.deltas or _embeds(adapter.deltas) for adapter, _ in merge.worn)
+    touched = any(touches(merge.worn, module) for module in ("lm_head", merge.base.decoder.embed_tokens.name))
     if not (merge.base.decoder.config.tied and touched):
         return False
     if merge.base.decoder.config.family in _ALWAYS_TIED:
@@ -108,10 +108,6 @@ def _parted(merge: Merge) -> bool:
     return True
 
 
-def _embeds(modules: Mapping[str, object]) -> bool:
-    return any(is_embedding(module) for module in modules)
-
-
 def _planned(module: str, merge: Merge, parted: bool) -> PlannedTensor:
     config, weight = merge.base.decoder.config, adaptable(merge.base.decoder)[module]
     name = tensor_name(module, config)
@@ -120,9 +116,8 @@ def _planned(module: str, merge: Merge, parted: bool) -> PlannedTensor:
 
     def pieces() -> Iterator[Bytes]:
         counts = None if importance is None else usable(importance)
-        update = update_at(merge.worn, module, weight)
         order = row_order(module, weight.shape[0], config)
-        for rows in merged_rows(weight, update, embedding=is_embedding(module), order=order):
+        for rows in merged_rows(merge.worn, module, weight, order=order):
             yield quantize(rows.numpy(), type, counts)
 
     return PlannedTensor(name, type, weight.shape, pieces)

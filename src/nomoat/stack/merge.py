@@ -73,7 +73,7 @@ def merge(spec: str, store: Store, *, name: str, dtype: str = "", replace: bool 
         copy_companions(base.path, folder, layout)
         aside: dict[str, Array] = {}
         for done, file in enumerate(layout.files, start=1):
-            rounding += _write_file(folder / file, layout, base, worn, aside)
+            rounding += write_file(folder / file, layout, base, worn, aside)
             yield Progress("merging", done, len(layout.files), "files")
         if aside and all(is_low_rank(adapter) for adapter, _ in worn):
             _write_aside(folder / ASIDE, aside)
@@ -103,8 +103,8 @@ def layout_of(base: Base, worn: Worn, dtype: str) -> Layout:
     return Layout(weights, modules, sources, files, unties)
 
 
-def _write_file(target: Path, layout: Layout, base: Base, worn: Worn, aside: dict[str, Array]) -> Rounding:
-    """Write one file of the folder; entries that cannot be restored by subtraction go to ``aside``."""
+def write_file(target: Path, layout: Layout, base: Base, worn: Worn, aside: dict[str, Array]) -> Rounding:
+    """Write one file of the merged folder; entries that cannot be restored by subtraction go to ``aside``."""
     total = Rounding()
     module_of = {tensor: module for module, tensor in layout.modules.items()}
     frozen = adaptable(base.decoder)

@@ -1,0 +1,104 @@
+"""What each target writes into its folder, and how it is opened again to be checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from nomoat.core.bases import GGUF_NAME
+from nomoat.core.files import atomic_write
+from nomoat.engine.names import Worn
+from nomoat.export.folders import write_hf, write_peft
+from nomoat.export.gguf_lora import write_lora
+from nomoat.export.gguf_lora_read import read_lora
+from nomoat.export.gguf_model import Merge, write_model
+from nomoat.export.modelfile import Modelfile, stops_of
+from nomoat.export.ollama_template import derive_template
+from nomoat.export.options import ExportOptions
+from nomoat.export.parity import Exported
+from nomoat.export.tokens import runtime_of
+from nomoat.formats.weights import Floats
+from nomoat.model.load import Base, load_base
+
+LORA_NAME = "adapter.gguf"
+_MOST_CONTEXT = 8192  # what a laptop can hold; whoever has more memory raises num_ctx
+
+Told = Callable[[int], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Export:
+    """What is exported. ``title`` is what the file is called inside of itself."""
+
+    base: Base
+    worn: Worn
+    options: ExportOptions
+    title: str
+    importance: Mapping[str, Floats]
+
+
+def write_gguf_model(export: Export, folder: Path, told: Told, type: str = "") -> Exported:
+    """``model.gguf``: base and stack in one."""
+    preset = type or export.options.used_type
+    path = folder / GGUF_NAME
+    write_model(path, Merge(export.base, export.worn, preset, export.importance), told)
+    again = load_base(path, name=export.title)
+    return Exported(again, (), runtime_of(again), preset, model=path)
+
+
+def write_gguf_lora(export: Export, folder: Path, told: Told, type: str = "") -> Exported:
+    """``adapter.gguf``: the stack as one LoRA over the base's own file."""
+    used = type or export.options.used_type
+    path = folder / LORA_NAME
+    write_lora(path, export.base, export.worn, name=export.title, type=used, on_bytes=told)
+    adapter = read_lora(path, export.base)
+    model = export.base.path if export.base.path.is_file() else None
+    runtime = runtime_of(export.base)
+    return Exported(export.base, ((adapter, 1.0),), runtime, used, model=model, lora=path)
+
+
+def write_hf_folder(export: Export, folder: Path, told: Told) -> Exported:
+    """A merged Hugging Face folder."""
+    type = write_hf(folder, export.base, export.worn, type=export.options.type)
+    again = load_base(folder, name=export.title)
+    return Exported(again, (), runtime_of(again), type)
+
+
+def write_peft_folder(export: Export, folder: Path, told: Told) -> Exported:
+    """A PEFT folder."""
+    write_peft(folder, export.base, export.worn, name=export.title)
+    adapter = export.base.load_adapter(folder)
+    return Exported(export.base, ((adapter, 1.0),), runtime_of(export.base), "F32")
+
+
+def write_ollama(export: Export, folder: Path, told: Told) -> Exported:
+    """A ``Modelfile`` with a merged model beside it; over a GGUF base and without a type, with the stack as a LoRA."""
+    apart = export.base.path.is_file() and not export.options.type and bool(export.worn)
+    if apart:
+        exported = write_gguf_lora(export, folder, told, "F32")
+    else:
+        exported = write_gguf_model(export, folder, told, export.options.type or "Q4_K_M")
+    words = exported.base.tokenizer
+    stops = stops_of([words.text_of(token) for token in words.eos_ids])
+    template = derive_template(export.base.template, bos=exported.runtime.added_bos)
+    modelfile = Modelfile(
+        model=str(export.base.path) if apart else f"./{GGUF_NAME}",
+        adapter=f"./{LORA_NAME}" if apart else "",
+        template=template,
+        stops=stops,
+        context=min(exported.base.decoder.config.max_seq_len, _MOST_CONTEXT),
+        licence=export.base.licence,
+    )
+    atomic_write(folder / "Modelfile", modelfile.text())
+    runtime = dataclasses.replace(exported.runtime, ollama=template, stops=stops)
+    return dataclasses.replace(exported, runtime=runtime)
+
+
+WRITERS: dict[str, Callable[[Export, Path, Told], Exported]] = {
+    "gguf": write_gguf_model,
+    "gguf-lora": write_gguf_lora,
+    "hf": write_hf_folder,
+    "peft": write_peft_folder,
+    "ollama": write_ollama,
+}

@@ -47,7 +47,7 @@ def stack(base: Base) -> Worn:
 
 
 def check(base: Base, worn: Worn, folder: Path) -> None:
-    write_model(folder / "out.gguf", Merge(base, worn, "F32"))
+    list(write_model(folder / "out.gguf", Merge(base, worn, "F32")))
     found = compare(Served(folder / "out.gguf"), base, worn)
     assert max(found.gaps) < 2e-3 and max(found.regrets) < 2e-3
     again = load_base(folder / "out.gguf")
@@ -81,7 +81,7 @@ def test_embeddings_and_head_that_were_one_part_where_the_stack_parts_them(famil
 def test_every_preset_loads_and_stays_near(preset: str, tmp_path: Path) -> None:
     base = family_file("qwen2", tmp_path)
     worn = stack(base)
-    write_model(tmp_path / "out.gguf", Merge(base, worn, preset))
+    list(write_model(tmp_path / "out.gguf", Merge(base, worn, preset)))
     bound = {"F32": 1e-3, "BF16": 0.3, "F16": 0.05, "Q8_0": 0.5}.get(preset, 6.0)
     assert max(compare(Served(tmp_path / "out.gguf"), load_base(tmp_path / "out.gguf")).gaps) < 1.0
     assert max(compare(Served(tmp_path / "out.gguf"), base, worn).gaps) < bound

@@ -9,7 +9,7 @@ gives 1. An embedding's A stands transposed, (V, rank), since its rows are looke
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +30,7 @@ LORA_TYPES = ("F32", "F16", "Q8_0")
 _FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7}
 
 
-def write_lora(
-    path: Path, base: Base, worn: Worn, *, name: str, type: str = "F32", on_bytes: Callable[[int], None] | None = None
-) -> None:
+def write_lora(path: Path, base: Base, worn: Worn, *, name: str, type: str = "F32") -> None:
     """Write the sum of the stack as one LoRA file for ``base``.
 
     Raises ``UsageError`` for what no LoRA of llama.cpp can say: DoRA, and embeddings or a head where the base has one
@@ -59,7 +57,7 @@ def write_lora(
         stored = tensor_name(module, base.decoder.config)
         for end, factor in _factors(module, update, alpha, base.decoder.config).items():
             tensors.append(_planned(f"{stored}.{end}", factor, type))
-    write_gguf(path, metadata, tensors, on_bytes)
+    write_gguf(path, metadata, tensors)
 
 
 def check_can_be_lora(base: Base, worn: Worn) -> None:

@@ -7,10 +7,11 @@ the stack nor the preset changes. From a Hugging Face folder they are written an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 from nomoat.core.errors import UsageError
+from nomoat.core.records import Progress
 from nomoat.engine.names import Worn
 from nomoat.export.gguf_header import header_of, side_tensors
 from nomoat.export.importance import usable
@@ -18,7 +19,7 @@ from nomoat.export.layout import row_order, tensor_name
 from nomoat.export.merged import merged_rows, touches
 from nomoat.export.presets import PRESETS, type_of
 from nomoat.formats.gguf import GgufFile
-from nomoat.formats.gguf_write import PlannedTensor, Value, write_gguf
+from nomoat.formats.gguf_write import PlannedTensor, Value, stream_gguf
 from nomoat.formats.quantize import quantize
 from nomoat.formats.weights import Bytes, Floats
 from nomoat.model.adapters import adaptable
@@ -37,12 +38,17 @@ class Merge:
     importance: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
 
 
-def write_model(path: Path, merge: Merge, on_bytes: Callable[[int], None] | None = None) -> None:
-    """Write ``base`` with the stack folded in under a preset of ``PRESETS``. Raises ``UsageError``, ``NumericError``,
-    and ``UnsupportedType`` for a folder whose tokenizer llama.cpp cannot be told."""
+def write_model(path: Path, merge: Merge) -> Generator[Progress]:
+    """Write ``base`` with the stack folded in under a preset of ``PRESETS``, whole or not at all.
+
+    Raises ``UsageError``, ``NumericError``, and ``UnsupportedType`` for a folder whose tokenizer llama.cpp cannot be
+    told.
+    """
     source = GgufFile.open(merge.base.path) if merge.base.path.is_file() else None
-    metadata = _metadata(merge, source)
-    write_gguf(path, metadata, plan_tensors(merge, source), on_bytes)
+    metadata, tensors = _metadata(merge, source), plan_tensors(merge, source)
+    total = sum(tensor.size_bytes for tensor in tensors)
+    for done in stream_gguf(path, metadata, tensors):
+        yield Progress("writing", done, total, "B")
 
 
 def _metadata(merge: Merge, source: GgufFile | None) -> dict[str, Value]:

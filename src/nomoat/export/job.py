@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nomoat.core.errors import UsageError
 from nomoat.core.files import atomic_folder, sha256_file
-from nomoat.core.records import Done, Note, Progress, Record, Saved
+from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Kind, Lineage, Parent, Store, read_lineage, write_lineage
 from nomoat.engine.names import Worn, open_stack, worn_folders
 from nomoat.export.checked_rows import CheckedRows, rows_to_check
@@ -42,10 +42,7 @@ def export(options: ExportOptions, store: Store) -> Generator[Record]:
     importance = yield from _importance(options, base, worn, rows)
     what = Export(base, worn, options, options.name or target.name, importance)
     with _writing(options, store, target) as folder:
-        written: list[int] = []
-        yield Progress("writing", 0, None, "B")
-        exported = WRITERS[options.to](what, folder, written.append)
-        yield Progress("writing", written[-1] if written else 0, None, "B")
+        exported = yield from WRITERS[options.to](what, folder)
         receipt = yield from check_parity((base, worn), exported, rows, options)
         lineage = _lineage(what, receipt, store)
         write_lineage(folder, lineage)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 from nomoat.core.bases import GGUF_NAME
 from nomoat.core.files import atomic_write
+from nomoat.core.records import Progress
 from nomoat.engine.names import Worn
 from nomoat.export.folders import write_hf, write_peft
 from nomoat.export.gguf_lora import write_lora
@@ -24,7 +25,7 @@ from nomoat.model.load import Base, load_base
 LORA_NAME = "adapter.gguf"
 _MOST_CONTEXT = 8192  # what a laptop can hold; whoever has more memory raises num_ctx
 
-Told = Callable[[int], None]
+Writing = Generator[Progress, None, Exported]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,47 +39,50 @@ class Export:
     importance: Mapping[str, Floats]
 
 
-def write_gguf_model(export: Export, folder: Path, told: Told, type: str = "") -> Exported:
+def write_gguf_model(export: Export, folder: Path, type: str = "") -> Writing:
     """``model.gguf``: base and stack in one."""
     preset = type or export.options.used_type
     path = folder / GGUF_NAME
-    write_model(path, Merge(export.base, export.worn, preset, export.importance), told)
+    yield from write_model(path, Merge(export.base, export.worn, preset, export.importance))
     again = load_base(path, name=export.title)
     return Exported(again, (), runtime_of(again), preset, model=path)
 
 
-def write_gguf_lora(export: Export, folder: Path, told: Told, type: str = "") -> Exported:
+def write_gguf_lora(export: Export, folder: Path, type: str = "") -> Writing:
     """``adapter.gguf``: the stack as one LoRA over the base's own file."""
     used = type or export.options.used_type
     path = folder / LORA_NAME
-    write_lora(path, export.base, export.worn, name=export.title, type=used, on_bytes=told)
+    yield Progress("writing", 0, len(export.worn), "adapters")
+    write_lora(path, export.base, export.worn, name=export.title, type=used)
     adapter = read_lora(path, export.base)
     model = export.base.path if export.base.path.is_file() else None
     runtime = runtime_of(export.base)
     return Exported(export.base, ((adapter, 1.0),), runtime, used, model=model, lora=path)
 
 
-def write_hf_folder(export: Export, folder: Path, told: Told) -> Exported:
+def write_hf_folder(export: Export, folder: Path) -> Writing:
     """A merged Hugging Face folder."""
+    yield Progress("writing", 0, 1, "folders")
     type = write_hf(folder, export.base, export.worn, type=export.options.type)
     again = load_base(folder, name=export.title)
     return Exported(again, (), runtime_of(again), type)
 
 
-def write_peft_folder(export: Export, folder: Path, told: Told) -> Exported:
+def write_peft_folder(export: Export, folder: Path) -> Writing:
     """A PEFT folder."""
+    yield Progress("writing", 0, len(export.worn), "adapters")
     write_peft(folder, export.base, export.worn, name=export.title)
     adapter = export.base.load_adapter(folder)
     return Exported(export.base, ((adapter, 1.0),), runtime_of(export.base), "F32")
 
 
-def write_ollama(export: Export, folder: Path, told: Told) -> Exported:
+def write_ollama(export: Export, folder: Path) -> Writing:
     """A ``Modelfile`` with a merged model beside it; over a GGUF base and without a type, with the stack as a LoRA."""
     apart = export.base.path.is_file() and not export.options.type and bool(export.worn)
     if apart:
-        exported = write_gguf_lora(export, folder, told, "F32")
+        exported = yield from write_gguf_lora(export, folder, "F32")
     else:
-        exported = write_gguf_model(export, folder, told, export.options.type or "Q4_K_M")
+        exported = yield from write_gguf_model(export, folder, export.options.type or "Q4_K_M")
     words = exported.base.tokenizer
     stops = stops_of([words.text_of(token) for token in words.eos_ids])
     template = derive_template(export.base.template, bos=exported.runtime.added_bos)
@@ -95,7 +99,7 @@ def write_ollama(export: Export, folder: Path, told: Told) -> Exported:
     return dataclasses.replace(exported, runtime=runtime)
 
 
-WRITERS: dict[str, Callable[[Export, Path, Told], Exported]] = {
+WRITERS: dict[str, Callable[[Export, Path], Writing]] = {
     "gguf": write_gguf_model,
     "gguf-lora": write_gguf_lora,
     "hf": write_hf_folder,

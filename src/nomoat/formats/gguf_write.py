@@ -6,7 +6,7 @@ Format: docs/gguf.md in the ggml repository, version 3, little-endian.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -52,23 +52,21 @@ def float_tensor(name: str, values: Floats) -> PlannedTensor:
     return PlannedTensor(name, "F32", values.shape, lambda: [rows])
 
 
-def write_gguf(
-    path: Path,
-    metadata: Mapping[str, Value],
-    tensors: Sequence[PlannedTensor],
-    on_bytes: Callable[[int], None] | None = None,
-) -> None:
-    """Write ``path``, whole or not at all; the same input gives the same bytes. Raises ``StorageError``.
+def write_gguf(path: Path, metadata: Mapping[str, Value], tensors: Sequence[PlannedTensor]) -> None:
+    """Write ``path`` in one go: ``stream_gguf`` to its end."""
+    for _ in stream_gguf(path, metadata, tensors):
+        pass
 
-    Of ``metadata`` a whole number becomes a uint32 (int32 where negative, uint64 where larger), a fraction a
-    float32; lists of them int32 and float32, as llama.cpp's converter writes them. ``bytes`` are a type and a value
-    as they stand in another file (``GgufFile.stored_value``). ``on_bytes`` is told how far the tensors are.
+
+def stream_gguf(path: Path, metadata: Mapping[str, Value], tensors: Sequence[PlannedTensor]) -> Iterator[int]:
+    """Write ``path``, whole or not at all, and yield how many bytes of the tensors are written so far.
+
+    The same input gives the same bytes. Of ``metadata`` a whole number becomes a uint32 (int32 where negative, uint64
+    where larger), a fraction a float32; lists of them int32 and float32, as llama.cpp's converter writes them.
+    ``bytes`` are a type and a value as they stand in another file (``GgufFile.stored_value``). Raises
+    ``StorageError``, ``FormatError`` and ``ShapeMismatch``.
     """
-    alignment = metadata.get(ALIGNMENT_KEY, DEFAULT_ALIGNMENT)
-    if isinstance(alignment, bytes):
-        alignment = int.from_bytes(alignment[4:8], "little")
-    if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-        raise FormatError(f"{ALIGNMENT_KEY} cannot be {alignment!r}", file=path)
+    alignment = _alignment(metadata, path)
     _check_names(tensors, path)
     with atomic_file(path) as file:
         file.write(MAGIC + struct.pack("<IQQ", VERSION, len(tensors), len(metadata)))
@@ -78,8 +76,19 @@ def write_gguf(
         done = 0
         for tensor in tensors:
             file.write(bytes(-file.tell() % alignment))
-            done = _write_tensor(file, tensor, path, done, on_bytes)
+            for written in _write_tensor(file, tensor, path):
+                yield done + written
+            done += tensor.size_bytes
         file.write(bytes(-file.tell() % alignment))  # readers of the whole file expect the padding at its end too
+
+
+def _alignment(metadata: Mapping[str, Value], path: Path) -> int:
+    alignment = metadata.get(ALIGNMENT_KEY, DEFAULT_ALIGNMENT)
+    if isinstance(alignment, bytes):
+        alignment = int.from_bytes(alignment[4:8], "little")
+    if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
+        raise FormatError(f"{ALIGNMENT_KEY} cannot be {alignment!r}", file=path)
+    return alignment
 
 
 def encode_value(value: Value) -> bytes:
@@ -142,17 +151,14 @@ def _directory(tensors: Sequence[PlannedTensor], alignment: int) -> bytes:
     return b"".join(entries)
 
 
-def _write_tensor(
-    file: BinaryIO, tensor: PlannedTensor, path: Path, done: int, on_bytes: Callable[[int], None] | None
-) -> int:
+def _write_tensor(file: BinaryIO, tensor: PlannedTensor, path: Path) -> Iterator[int]:
+    """Write its pieces; yield the bytes so far."""
     written = 0
     for piece in tensor.pieces():
         written += file.write(np.ascontiguousarray(piece).data)
-        if on_bytes is not None:
-            on_bytes(done + written)
+        yield written
     if written != tensor.size_bytes:
         raise ShapeMismatch(
             f"tensor {tensor.name!r}: {written} bytes of {tensor.type} {tensor.shape}, which takes {tensor.size_bytes}",
             file=path,
         )
-    return done + written

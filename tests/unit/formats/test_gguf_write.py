@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nomoat.core.errors import FormatError, ShapeMismatch
 from nomoat.formats.gguf import GgufFile
-from nomoat.formats.gguf_write import PlannedTensor, float_tensor, write_gguf
+from nomoat.formats.gguf_write import PlannedTensor, float_tensor, stream_gguf, write_gguf
 
 KEYS: dict[str, Any] = {
     "general.architecture": "llama",
@@ -84,11 +84,17 @@ def test_a_copied_value_is_carried_over_byte_for_byte(tmp_path: Path) -> None:
 
 
 def test_the_same_input_gives_the_same_bytes_and_progress_reaches_the_end(tmp_path: Path) -> None:
-    told: list[int] = []
-    for name in ("a", "b"):
-        write_gguf(tmp_path / name, KEYS, tensors(), told.append)
+    write_gguf(tmp_path / "a", KEYS, tensors())
+    told = list(stream_gguf(tmp_path / "b", KEYS, tensors()))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert told[-1] == sum(tensor.size_bytes for tensor in tensors()) and told[: len(told) // 2] == sorted(set(told))
+    assert told == sorted(set(told)) and told[-1] == sum(tensor.size_bytes for tensor in tensors())
+
+
+def test_a_writer_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    writing = stream_gguf(tmp_path / "a", KEYS, tensors())
+    next(writing)
+    writing.close()  # type: ignore[attr-defined]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_tensor_that_gives_too_little_leaves_the_old_file_alone(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def _rows(store: Store, worn: Worn, data: str, limit: int) -> tuple[list[Row], s
     except (UsageError, NotFound):
         if data:
             raise
-        return [{"prompt": asked, "completion": answer} for asked, answer in _OURS], "conversations of ours"
+        return [{"prompt": asked, "completion": answer} for asked, answer in _OURS[:limit]], "conversations of ours"
     return found.rows, found.name
 
 

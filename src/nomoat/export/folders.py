@@ -13,6 +13,7 @@ from nomoat.model.load import Base
 from nomoat.stack.algebra import as_adapter, weighted_sum
 from nomoat.stack.merge import copy_companions, layout_of, write_file
 from nomoat.stack.update import is_low_rank, updates_of
+from nomoat.train.artefact import TEMPLATE_FILE
 
 _FROM_COARSE = ("BF16", "F16", "F32")
 
@@ -33,7 +34,7 @@ def write_hf(folder: Path, base: Base, worn: Worn, *, type: str = "") -> str:
     for file in layout.files:
         write_file(folder / file, layout, base, worn, aside={})
     if base.template.kind != "base":
-        atomic_write(folder / "chat_template.jinja", base.template.source)
+        atomic_write(folder / TEMPLATE_FILE, base.template.source)
     stored = {layout.weights.type(layout.sources[tensor]) for tensor in layout.modules.values()}
     return type or min(stored, key=_FROM_COARSE.index, default="F32")
 
@@ -46,7 +47,7 @@ def write_peft(folder: Path, base: Base, worn: Worn, *, name: str) -> Adapter:
     adapter = _one_adapter(base, worn, name)
     save_adapter(adapter, folder)
     if base.template.kind != "base":
-        atomic_write(folder / "chat_template.jinja", base.template.source)
+        atomic_write(folder / TEMPLATE_FILE, base.template.source)
     return adapter
 
 

@@ -22,6 +22,7 @@ from nomoat.formats.blocks import TYPES
 from nomoat.formats.peft import WEIGHTS
 from nomoat.formats.weights import Floats
 from nomoat.model.load import Base
+from nomoat.train.artefact import TEMPLATE_FILE
 from nomoat.train.parents import base_origin, derived_licence
 
 _KINDS: dict[str, Kind] = {"peft": "adapters"}
@@ -43,6 +44,8 @@ def export(options: ExportOptions, store: Store) -> Generator[Record]:
     what = Export(base, worn, options, options.name or target.name, importance)
     with _writing(options, store, target) as folder:
         exported = yield from WRITERS[options.to](what, folder)
+        if options.to == "gguf-lora" and base.template.kind != "base":
+            yield Note(f"{base.name} has no chat template: llama-server --chat-template-file {target / TEMPLATE_FILE}")
         receipt = yield from check_parity((base, worn), exported, rows, options)
         lineage = _lineage(what, receipt, store)
         write_lineage(folder, lineage)

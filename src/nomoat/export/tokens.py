@@ -16,7 +16,7 @@ from nomoat.core.errors import ParityMismatch
 from nomoat.export.ollama_template import OllamaTemplate
 from nomoat.judge.task import prompt_of
 from nomoat.model.load import Base
-from nomoat.model.template import ChatTemplate, encode_chat
+from nomoat.model.template import ChatTemplate, encode_chat, prompt_ids
 from nomoat.model.tokenizer import Tokenizer
 
 Message = Mapping[str, Any]
@@ -59,11 +59,16 @@ def runtime_of(base: Base) -> Runtime:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TokenReceipt:
-    """What was compared and found equal."""
+    """What was compared and found equal.
+
+    ``across``: conversations in which training has one token for the end of the prompt and the beginning of the answer.
+    There no serving can give what training gave, ours neither; the ways are then compared with what ours gives.
+    """
 
     conversations: int
     tokens: int
     ways: tuple[str, ...]
+    across: int = 0
 
 
 def check_tokens(base: Base, runtime: Runtime, conversations: Sequence[Sequence[Message]]) -> TokenReceipt:
@@ -71,10 +76,11 @@ def check_tokens(base: Base, runtime: Runtime, conversations: Sequence[Sequence[
 
     Raises ``ParityMismatch`` that names the first token that differs, or the stop token that serving would miss.
     """
-    tokens = 0
+    tokens = across = 0
     for number, messages in enumerate(conversations, start=1):
         trained = encode_chat(base.tokenizer, base.template, messages)
-        prompt = prompt_of(trained)
+        prompt = prompt_ids(base.tokenizer, base.template, messages[:-1])
+        across += prompt != prompt_of(trained)
         _check_equal(base, runtime, prompt, runtime.file_ids(messages[:-1]), f"conversation {number}", "the file")
         if runtime.ollama is not None:
             ids = runtime.ollama_ids(messages[:-1])
@@ -83,7 +89,7 @@ def check_tokens(base: Base, runtime: Runtime, conversations: Sequence[Sequence[
         _check_stop(base, runtime, trained.ids[last], f"conversation {number}")
         tokens += len(prompt)
     ways = ("training", "file", *(("ollama",) if runtime.ollama is not None else ()))
-    return TokenReceipt(len(conversations), tokens, ways)
+    return TokenReceipt(len(conversations), tokens, ways, across)
 
 
 def _check_equal(

@@ -21,6 +21,7 @@ from nomoat.export.parity import Exported
 from nomoat.export.tokens import runtime_of
 from nomoat.formats.weights import Floats
 from nomoat.model.load import Base, load_base
+from nomoat.train.artefact import TEMPLATE_FILE
 
 LORA_NAME = "adapter.gguf"
 _MOST_CONTEXT = 8192  # what a laptop can hold; whoever has more memory raises num_ctx
@@ -49,11 +50,17 @@ def write_gguf_model(export: Export, folder: Path, type: str = "") -> Writing:
 
 
 def write_gguf_lora(export: Export, folder: Path, type: str = "") -> Writing:
-    """``adapter.gguf``: the stack as one LoRA over the base's own file."""
+    """``adapter.gguf``: the stack as one LoRA over the base's own file.
+
+    Where that file has no chat template of its own, the one that was trained with lies beside it:
+    ``llama-server --chat-template-file``.
+    """
     used = type or export.options.used_type
     path = folder / LORA_NAME
     yield Progress("writing", 0, len(export.worn), "adapters")
     write_lora(path, export.base, export.worn, name=export.title, type=used)
+    if export.base.template.kind != "base":
+        atomic_write(folder / TEMPLATE_FILE, export.base.template.source)
     adapter = read_lora(path, export.base)
     model = export.base.path if export.base.path.is_file() else None
     runtime = runtime_of(export.base)

@@ -25,7 +25,7 @@ class Head:
 
     ``slices`` are ranges of vocabulary rows; ``expand(slice)`` gives them as float32 (rows, D), valid until the
     next call. Logits are ``hidden @ W.T * scale``, bent by ``softcap * tanh(x / softcap)`` where that is set.
-    ``int8``, where given, makes the products both ways in place of ``expand``.
+    ``int8`` and ``int8_back``, where given, make the product, and the one of the gradient, in place of ``expand``.
     """
 
     vocab_size: int
@@ -34,6 +34,7 @@ class Head:
     scale: float = 1.0
     softcap: float | None = None
     int8: PackedInt8 | None = None
+    int8_back: PackedInt8 | None = None
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(n, D) -> (n, V)."""
@@ -99,8 +100,8 @@ def _hidden_grad(weights: Tensor, slope: Tensor | None, targets: Tensor, head: H
     weights[torch.arange(targets.shape[0]), targets] -= 1
     if slope is not None:
         weights.mul_(slope)
-    if head.int8 is not None:
-        return head.int8.product_transposed(weights).mul_(head.scale)
+    if head.int8_back is not None:
+        return head.int8_back.product_transposed(weights).mul_(head.scale)
     out: Tensor | None = None
     for rows in head.slices:
         matrix = head.expand(rows)

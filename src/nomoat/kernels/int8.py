@@ -112,19 +112,22 @@ def pack(matrix: Tensor, recipe: Recipe) -> Packed:
 
 
 class PackedInt8:
-    """A frozen matrix (out, in) packed once for products both ways.
+    """A frozen matrix (out, in) packed once for products both ways, or with ``there=False`` for the way back alone.
 
     ``expand(slice)`` gives rows of it as float32, valid until the next call; ``kept`` are columns whose activations are
     outliers. The way back has a packing of its own, since scales and rotations follow the dimension summed over.
     """
 
-    def __init__(self, expand: Callable[[slice], Tensor], shape: tuple[int, int], kept: Tensor) -> None:
+    def __init__(
+        self, expand: Callable[[slice], Tensor], shape: tuple[int, int], kept: Tensor, *, there: bool = True
+    ) -> None:
         outputs, columns = shape
-        self._there = _empty(outputs, Recipe(columns, kept))
+        self._there = _empty(outputs if there else 0, Recipe(columns, kept))
         self._back = _empty(columns, Recipe(outputs, kept.new_empty(0)))
         for start in range(0, outputs, _CHUNK):
             rows = expand(slice(start, min(start + _CHUNK, outputs)))
-            _fill_outputs(self._there, start, rows)
+            if there:
+                _fill_outputs(self._there, start, rows)
             _fill_columns(self._back, start, rows.T.contiguous())
 
     @property

@@ -37,6 +37,7 @@ class FrozenWeight:
         self.data, self.type = data, type
         self.shape = (data.shape[0], columns)
         self._kept: Tensor | None = None
+        self._int8_forward = True
         self._packed: PackedInt8 | None = None
 
     @property
@@ -60,17 +61,25 @@ class FrozenWeight:
             return blocks.matmul_wide(x, self.data, self.type)
         return x @ self.expand().T
 
-    def choose_int8(self, kept: Tensor | None) -> None:
-        """Take training products through int8, with the columns ``kept`` in float32; None: exactly again."""
-        if kept is None or self._kept is None or not torch.equal(kept, self._kept):
-            self._kept, self._packed = kept, None
+    def choose_int8(self, kept: Tensor | None, *, forward: bool = True) -> None:
+        """Take training products through int8, with the columns ``kept`` in float32; None: exactly again.
+
+        Without ``forward`` only the gradient to the input goes that way.
+        """
+        same = kept is not None and self._kept is not None and torch.equal(kept, self._kept)
+        if not same or forward != self._int8_forward:
+            self._kept, self._int8_forward, self._packed = kept, forward, None
 
     def for_training(self) -> PackedInt8 | None:
-        """The int8 copy, made at the first call, where one was chosen and a gradient may be wanted."""
+        """The int8 copy for products both ways, made at the first call, where a gradient may be wanted."""
+        return self.for_gradient() if self._int8_forward else None
+
+    def for_gradient(self) -> PackedInt8 | None:
+        """The same for the gradient to the input, which may go through int8 alone."""
         if self._kept is None or not torch.is_grad_enabled():
             return None
         if self._packed is None:
-            self._packed = PackedInt8(self.expand, self.shape, self._kept)
+            self._packed = PackedInt8(self.expand, self.shape, self._kept, there=self._int8_forward)
         return self._packed
 
 

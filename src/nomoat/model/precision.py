@@ -18,30 +18,40 @@ from nomoat.model.decoder import Decoder
 from nomoat.model.linear import Linear
 
 KEPT: Final = 16  # columns of each matrix that stay float32; with 8, SmolLM2's cosine falls to 0.95 on some rows
-COPY_BYTES: Final = 2.15  # of memory for a weight: both directions, scales and all
-HEAD_BYTES: Final = 300e6  # a head whose copy would take more stays in its blocks
+COPY_BYTES: Final = 1.08  # of memory for a weight and a direction, scales and all
+HEAD_BYTES: Final = 300e6  # what the copies of a head may take
 _SEGMENTS: Final = 8  # of random tokens; the first token of each draws the largest activations of a model
 _LENGTH: Final = 16
 
 
-def use_int8(decoder: Decoder, *, first: int | None, kept: int = KEPT, lowest_layer: int = 0) -> None:
+def use_int8(
+    decoder: Decoder, *, first: int | None, kept: int = KEPT, lowest_layer: int = 0, head: bool = True
+) -> None:
     """Let training multiply by int8 copies of the frozen matrices, packed when they are first needed.
 
     The ``kept`` input columns with the largest activations stay float32. They belong to the model, not to the text
     (Sun et al. 2024, "Massive Activations", arXiv 2402.17762), so one look at random tokens finds them, and the choice
     is the same in every run. ``first`` is the token that texts begin with, where they begin with one: on it some models
-    have their largest activations. Layers under ``lowest_layer`` stay float32. Copies take
-    ``COPY_BYTES`` for a weight; a head that would take more than ``HEAD_BYTES`` stays float32.
+    have their largest activations. Layers under ``lowest_layer`` stay float32; so do the logits without ``head``, or
+    where it does not fit (``head_fits``): their gradient is in int8 all the same.
     """
     largest = _largest_activations(decoder, first)
     for number, block in enumerate(decoder.layers):
         for linear in _linears(block):
-            columns = largest[linear.name]
-            chosen = columns.topk(min(kept, columns.shape[0])).indices.sort().values
-            linear.weight.choose_int8(chosen if number >= lowest_layer else None)
-    head, columns = decoder.lm_head, largest[decoder.lm_head.name]
-    if head.weight.shape[0] * head.weight.shape[1] * COPY_BYTES <= HEAD_BYTES:
-        head.weight.choose_int8(columns.topk(min(kept, columns.shape[0])).indices.sort().values)
+            linear.weight.choose_int8(_top(largest[linear.name], kept) if number >= lowest_layer else None)
+    top = decoder.lm_head
+    top.weight.choose_int8(_top(largest[top.name], kept), forward=head and head_fits(decoder))
+
+
+def head_fits(decoder: Decoder) -> bool:
+    """Whether an int8 copy of the head for both directions keeps to ``HEAD_BYTES``."""
+    rows, columns = decoder.lm_head.weight.shape
+    return 2 * COPY_BYTES * rows * columns <= HEAD_BYTES
+
+
+def _top(columns: Tensor, kept: int) -> Tensor:
+    """Numbers of the largest, rising."""
+    return columns.topk(min(kept, columns.shape[0])).indices.sort().values
 
 
 def use_float32(decoder: Decoder) -> None:

@@ -30,14 +30,18 @@ def refuse_taken_name(name: str, store: Store, *, replace: bool) -> None:
         raise UsageError(f"there is an adapter {name!r} already", hint="choose another --name, or pass --replace")
 
 
-def run_record(job: Job, plan: Plan | None, steps: int, threads: int, arithmetic: Arithmetic) -> RunRecord:
+def run_record(
+    job: Job, plan: Plan | None, steps: int, threads: int, arithmetic: Arithmetic | None = None
+) -> RunRecord:
     """The record of a run that is to take ``steps`` steps."""
+    arithmetic = arithmetic or Arithmetic()
     settled = Settled(
         steps=steps,
         pack_tokens=plan.pack_tokens if plan is not None else job.options.pack_tokens,
         eval_every=job.eval_every(),
         threads=threads,
         first_int8=arithmetic.first_int8,
+        int8_head=arithmetic.int8_head,
     )
     return RunRecord(
         options=dataclasses.asdict(job.options),

@@ -1,14 +1,14 @@
 """Whether a run may train through int8: measured on a few of its own rows before it starts.
 
 Int8 is an approximation, so it has a gate: the gradient of every module's adapter must point where the one in float32
-points (a cosine of at least 0.99), and the loss must be within 1 %. Rounding errors of the lowest layers pass through
-all others, so where the gate does not hold, layers go back to float32 from the bottom up until it does.
+points (a cosine of at least 0.99), and the loss must be within 1 %. Where it does not hold, the logits go back to
+float32, whose errors every gradient carries, and then layers from the bottom up, whose errors pass through all others.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 
 import torch
 from torch import Tensor
@@ -50,35 +50,48 @@ class Agreement:
 class Arithmetic:
     """What a run multiplies by its frozen matrices in: layers under ``first_int8`` in float32, the others in int8.
 
-    ``None``: all in float32.
+    ``None``: all in float32. ``int8_head``: the logits too; their gradient is in int8 with the layers.
     """
 
     first_int8: int | None = None
+    int8_head: bool = False
 
 
 def choose_arithmetic(job: Job) -> Generator[Record, None, Arithmetic]:
     """Take the base to the arithmetic that the options ask for, as far as the gate lets it."""
     if job.options.precision == FLOAT32:
         return Arithmetic()
-    n_layers = job.base.decoder.config.n_layers
     gate = _Gate(job)
     found: list[Agreement] = []
-    for first in sorted({max(job.frozen_layers, round(share * n_layers)) for share in _SHARES}):
+    for arithmetic in _ladder(job):
         yield Progress("measuring what int8 changes", len(found), None)
-        use(job, Arithmetic(first))
+        use(job, arithmetic)
         found.append(gate.measure())
         if found[-1].passes:
-            yield _note(first, job.frozen_layers, found)
-            return Arithmetic(first)
+            yield Note(f"int8 holds on these rows ({found[-1]}){_exceptions(arithmetic, job, found[0])}")
+            return arithmetic
     use(job, Arithmetic())
     yield Note(f"int8 does not hold on this base and these rows ({found[-1]}): training in float32", warning=True)
     return Arithmetic()
 
 
-def _note(first: int, lowest: int, found: Sequence[Agreement]) -> Note:
-    if first == lowest:
-        return Note(f"int8 holds on these rows: {found[-1]}")
-    return Note(f"layers {lowest} to {first - 1} stay in float32: with them in int8, {found[0]}; now {found[-1]}")
+def _ladder(job: Job) -> list[Arithmetic]:
+    """All in int8, then the logits in float32, then ever more layers too."""
+    decoder = job.base.decoder
+    layers = sorted({max(job.frozen_layers, round(share * decoder.config.n_layers)) for share in _SHARES})
+    whole = [Arithmetic(layers[0], True)] if precision.head_fits(decoder) else []
+    return whole + [Arithmetic(layer) for layer in layers]
+
+
+def _exceptions(arithmetic: Arithmetic, job: Job, at_first: Agreement) -> str:
+    """What stays in float32, and why."""
+    first, lowest = arithmetic.first_int8 or 0, job.frozen_layers
+    parts = [] if arithmetic.int8_head else ["the logits"]
+    parts += [f"layers {lowest} to {first - 1}"] if first > lowest else []
+    if not parts:
+        return ""
+    why = f"; with all in int8: {at_first}" if precision.head_fits(job.base.decoder) else ""
+    return f"; {' and '.join(parts)} stay in float32{why}"
 
 
 def use(job: Job, arithmetic: Arithmetic) -> None:
@@ -86,9 +99,9 @@ def use(job: Job, arithmetic: Arithmetic) -> None:
     decoder, words = job.base.decoder, job.base.tokenizer
     if arithmetic.first_int8 is None:
         precision.use_float32(decoder)
-    else:
-        first = words.bos_id if words.adds_bos else None
-        precision.use_int8(decoder, first=first, lowest_layer=arithmetic.first_int8)
+        return
+    first = words.bos_id if words.adds_bos else None
+    precision.use_int8(decoder, first=first, lowest_layer=arithmetic.first_int8, head=arithmetic.int8_head)
 
 
 class _Gate:

@@ -36,7 +36,7 @@ CHECKPOINT_EVERY_S = 60.0
 class Settled:
     """What was decided when the run began, and must be the same when it goes on.
 
-    Layers from ``first_int8`` on train in int8; ``None``: none of them.
+    Layers from ``first_int8`` on train in int8, ``None``: none of them; with ``int8_head`` the logits too.
     """
 
     steps: int
@@ -44,6 +44,7 @@ class Settled:
     eval_every: int
     threads: int
     first_int8: int | None = None
+    int8_head: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

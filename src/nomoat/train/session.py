@@ -123,10 +123,10 @@ def lineage_of(job: Job, run: Run, outcome: Outcome, peak_bytes: int, prefix_s: 
 
 def arithmetic_words(settled: Settled) -> str:
     """What the run multiplied by its frozen matrices in."""
-    first = settled.first_int8
-    if first is None:
+    if settled.first_int8 is None:
         return "float32"
-    return "int8" if first == 0 else f"int8 from layer {first} on"
+    layers = "int8" if settled.first_int8 == 0 else f"int8 from layer {settled.first_int8} on"
+    return layers if settled.int8_head else f"{layers}, logits in float32"
 
 
 def _metrics(job: Job, run: Run, outcome: Outcome, peak_bytes: int, prefix_s: float) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def resume(run_id: str, store: Store, given: Mapping[str, Any] | None = None) ->
         yield from differences(run.record, given or {})
         job = yield from prepare(options, store)
         check_same(run.record.made_of, job.made_of, what="data or base", hint=START_AGAIN)
-        use(job, Arithmetic(settled.first_int8))
+        use(job, Arithmetic(settled.first_int8, settled.int8_head))
         drop_checkpoints(run.path, keep=KEPT)
         checkpoint, complaints = run.latest()
         for complaint in complaints:

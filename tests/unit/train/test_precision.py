@@ -73,7 +73,7 @@ def without_treatment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_int8_that_holds_is_used_in_all_layers(options: TuneOptions) -> None:
     job = prepared(options)
     notes, chosen = outcome(choose_arithmetic(job))
-    assert chosen == Arithmetic(0) and "int8 holds" in notes[0]
+    assert chosen == Arithmetic(0, True) and "int8 holds" in notes[0]
     assert any("down_proj" in name for name in packed(job.base)) and "lm_head" in packed(job.base)
 
 
@@ -83,7 +83,7 @@ def test_kernels_without_treatment_of_outliers_do_not_pass(
     without_treatment(monkeypatch)
     job = prepared(options)
     notes, chosen = outcome(choose_arithmetic(job))
-    assert chosen.first_int8 != 0
+    assert chosen != Arithmetic(0, True)
     assert "stay in float32" in notes[0] or "does not hold" in notes[0]
 
 
@@ -99,8 +99,21 @@ def test_layers_that_fail_go_back_to_float32_from_the_bottom(
 
     monkeypatch.setattr(precision._Gate, "measure", strict)
     notes, chosen = outcome(choose_arithmetic(job))
-    assert chosen == Arithmetic(1) and "layers 0 to 0 stay in float32" in notes[0]
+    assert chosen == Arithmetic(1) and "the logits and layers 0 to 0 stay in float32" in notes[0]
     assert {name.split(".")[2] for name in packed(job.base) if name != "lm_head"} == {"1"}
+
+
+def test_a_head_whose_copies_would_take_too_much_is_in_int8_for_its_gradient_alone(
+    options: TuneOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision.precision, "HEAD_BYTES", 1000)
+    job = prepared(options)
+    notes, chosen = outcome(choose_arithmetic(job))
+    assert chosen == Arithmetic(0) and "the logits stay in float32" in notes[0]
+    head = job.base.decoder.lm_head.weight
+    back = head.for_gradient()
+    assert head.for_training() is None and back is not None
+    assert back.size_bytes < 1.4 * head.shape[0] * head.shape[1]
 
 
 def test_a_tune_in_int8_gives_the_same_bytes_again_and_says_so(options: TuneOptions) -> None:

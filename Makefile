@@ -25,6 +25,18 @@ test-fast: $(VENV)/dev
 test-real: $(VENV)/dev
 	$(BIN)/pytest -q -m "real or slow"
 
+# The kernels and their unit tests once more, under the address and undefined-behaviour sanitizers. PYTHON needs the
+# packages of `make test`: make sanitize PYTHON=.venv/bin/python
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SANITIZED := $(CURDIR)/build/sanitized
+sanitize:
+	mkdir -p $(SANITIZED)
+	cp -r src/nomoat $(SANITIZED)/
+	CFLAGS="$(SANITIZE) -g" LDFLAGS="$(SANITIZE)" $(PYTHON) setup.py -q build_ext \
+	    --build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) $(PYTHON) -m pytest -q -p no:cacheprovider tests/unit/kernels
+
 # An editable install serves both: `make evening` after `make test` must not replace it.
 $(VENV)/dev: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -41,4 +53,4 @@ $(VENV)/installed: $(SOURCES) $(PYTHON_SOURCES)
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/nomoat/kernels/_native*
 
-.PHONY: evening test check test-fast test-real clean
+.PHONY: evening test check test-fast test-real sanitize clean

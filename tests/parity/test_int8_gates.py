@@ -117,7 +117,7 @@ def test_the_gate_catches_planted_outliers_without_their_treatment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = int8.Recipe  # one scale for up to 512 columns, nothing rotated, nothing kept
-    monkeypatch.setattr(int8, "Recipe", lambda columns, kept: whole(columns, kept[:0], group=512, rotated=False))
+    monkeypatch.setattr(int8, "Recipe", lambda columns, kept, group: whole(columns, kept[:0], group=512, rotated=False))
     _, lowest = compare(load_base(outlier_folder(tmp_path / "base")))
     assert min(lowest.values()) < COSINE, lowest
 

@@ -19,7 +19,7 @@ from nomoat.kernels import int8_native, int8_reference, native
 
 BLOCK: Final = 64  # columns that are rotated together
 PANEL: Final = 64  # outputs that lie side by side
-GROUP: Final = 128  # columns under one scale; a multiple of BLOCK
+GROUP: Final = 64  # columns under one scale; a multiple of BLOCK. With 128, 1 - cosine is a third larger on SmolLM2
 _CHUNK: Final = 1024  # rows of the matrix that are float32 at once while it is packed; a multiple of GROUP and PANEL
 
 
@@ -119,11 +119,17 @@ class PackedInt8:
     """
 
     def __init__(
-        self, expand: Callable[[slice], Tensor], shape: tuple[int, int], kept: Tensor, *, there: bool = True
+        self,
+        expand: Callable[[slice], Tensor],
+        shape: tuple[int, int],
+        kept: Tensor,
+        *,
+        group: int = GROUP,
+        there: bool = True,
     ) -> None:
         outputs, columns = shape
-        self._there = _empty(outputs if there else 0, Recipe(columns, kept))
-        self._back = _empty(columns, Recipe(outputs, kept.new_empty(0)))
+        self._there = _empty(outputs if there else 0, Recipe(columns, kept, group))
+        self._back = _empty(columns, Recipe(outputs, kept.new_empty(0), group))
         for start in range(0, outputs, _CHUNK):
             rows = expand(slice(start, min(start + _CHUNK, outputs)))
             if there:

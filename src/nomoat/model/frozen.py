@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from nomoat.kernels import blocks
-from nomoat.kernels.int8 import PackedInt8
+from nomoat.kernels.int8 import GROUP, PackedInt8
 from nomoat.model.adapted import Part, int8_products
 
 
@@ -30,6 +31,14 @@ class _Scratch(threading.local):
 _SCRATCH = _Scratch()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Int8Choice:
+    """How a matrix goes through int8: columns under one scale; the gradient to the input alone without ``forward``."""
+
+    group: int = GROUP
+    forward: bool = True
+
+
 class FrozenWeight:
     """A matrix (out, in) of blocks: ``data`` is uint8 (out, row_bytes) in the format ``type`` (a GGUF type name)."""
 
@@ -37,7 +46,7 @@ class FrozenWeight:
         self.data, self.type = data, type
         self.shape = (data.shape[0], columns)
         self._kept: Tensor | None = None
-        self._int8_forward = True
+        self._how = Int8Choice()
         self._packed: PackedInt8 | None = None
 
     @property
@@ -61,25 +70,23 @@ class FrozenWeight:
             return blocks.matmul_wide(x, self.data, self.type)
         return x @ self.expand().T
 
-    def choose_int8(self, kept: Tensor | None, *, forward: bool = True) -> None:
-        """Take training products through int8, with the columns ``kept`` in float32; None: exactly again.
-
-        Without ``forward`` only the gradient to the input goes that way.
-        """
+    def choose_int8(self, kept: Tensor | None, how: Int8Choice = Int8Choice()) -> None:
+        """Take training products through int8, with the columns ``kept`` in float32; None: exactly again."""
         same = kept is not None and self._kept is not None and torch.equal(kept, self._kept)
-        if not same or forward != self._int8_forward:
-            self._kept, self._int8_forward, self._packed = kept, forward, None
+        if not same or how != self._how:
+            self._kept, self._how, self._packed = kept, how, None
 
     def for_training(self) -> PackedInt8 | None:
         """The int8 copy for products both ways, made at the first call, where a gradient may be wanted."""
-        return self.for_gradient() if self._int8_forward else None
+        return self.for_gradient() if self._how.forward else None
 
     def for_gradient(self) -> PackedInt8 | None:
         """The same for the gradient to the input, which may go through int8 alone."""
         if self._kept is None or not torch.is_grad_enabled():
             return None
         if self._packed is None:
-            self._packed = PackedInt8(self.expand, self.shape, self._kept, there=self._int8_forward)
+            how = self._how
+            self._packed = PackedInt8(self.expand, self.shape, self._kept, group=how.group, there=how.forward)
         return self._packed
 
 

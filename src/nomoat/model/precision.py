@@ -15,11 +15,13 @@ from torch import Tensor
 
 from nomoat.model.cache import Layout
 from nomoat.model.decoder import Decoder
+from nomoat.model.frozen import Int8Choice
 from nomoat.model.linear import Linear
 
 KEPT: Final = 16  # columns of each matrix that stay float32; with 8, SmolLM2's cosine falls to 0.95 on some rows
-COPY_BYTES: Final = 1.08  # of memory for a weight and a direction, scales and all
 HEAD_BYTES: Final = 300e6  # what the copies of a head may take
+_HEAD_GROUP: Final = 128  # columns under one scale in the head: its rounding changes little, its size much
+_HEAD_COPY_BYTES: Final = 1.08  # of memory for a weight of the head and a direction, scales and all
 _SEGMENTS: Final = 8  # of random tokens; the first token of each draws the largest activations of a model
 _LENGTH: Final = 16
 
@@ -40,13 +42,13 @@ def use_int8(
         for linear in _linears(block):
             linear.weight.choose_int8(_top(largest[linear.name], kept) if number >= lowest_layer else None)
     top = decoder.lm_head
-    top.weight.choose_int8(_top(largest[top.name], kept), forward=head and head_fits(decoder))
+    top.weight.choose_int8(_top(largest[top.name], kept), Int8Choice(_HEAD_GROUP, head and head_fits(decoder)))
 
 
 def head_fits(decoder: Decoder) -> bool:
     """Whether an int8 copy of the head for both directions keeps to ``HEAD_BYTES``."""
     rows, columns = decoder.lm_head.weight.shape
-    return 2 * COPY_BYTES * rows * columns <= HEAD_BYTES
+    return 2 * _HEAD_COPY_BYTES * rows * columns <= HEAD_BYTES
 
 
 def _top(columns: Tensor, kept: int) -> Tensor:

@@ -67,7 +67,7 @@ def packed(base: Base) -> list[str]:
 def without_treatment(monkeypatch: pytest.MonkeyPatch) -> None:
     """One scale for up to 512 columns, nothing rotated, nothing kept."""
     whole = int8.Recipe
-    monkeypatch.setattr(int8, "Recipe", lambda columns, kept: whole(columns, kept[:0], group=512, rotated=False))
+    monkeypatch.setattr(int8, "Recipe", lambda columns, kept, group: whole(columns, kept[:0], group=512, rotated=False))
 
 
 def test_int8_that_holds_is_used_in_all_layers(options: TuneOptions) -> None:

@@ -32,7 +32,7 @@ SANITIZED := $(CURDIR)/build/sanitized
 sanitize:
 	mkdir -p $(SANITIZED)
 	cp -r src/nomoat $(SANITIZED)/
-	CFLAGS="$(SANITIZE) -g" LDFLAGS="$(SANITIZE)" $(PYTHON) setup.py -q build_ext \
+	CFLAGS="$(SANITIZE) -g" LDFLAGS="$(SANITIZE)" $(PYTHON) setup.py -q build_ext --force \
 	    --build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) $(PYTHON) -m pytest -q -p no:cacheprovider tests/unit/kernels

@@ -3,6 +3,9 @@
 Int8 is an approximation, so it has a gate: the gradient of every module's adapter must point where the one in float32
 points (a cosine of at least 0.99), and the loss must be within 2 %. Where it does not hold, the logits go back to
 float32, whose errors every gradient carries, and then layers from the bottom up, whose errors pass through all others.
+
+float32 is the default, because the gate speaks of single steps and not of where a run ends. What int8 gains on a
+machine is told by ``bench/profile_step.py``.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from nomoat.model import precision
 from nomoat.model.adapters import Adapter
 from nomoat.train.job import Job
 from nomoat.train.prefix import computed
+from nomoat.train.run import Settled
 from nomoat.train.sft import SftBatches, sft_task, work_of
 
 FLOAT32, INT8 = "float32", "int8"
@@ -92,6 +96,11 @@ def _exceptions(arithmetic: Arithmetic, job: Job, at_first: Agreement) -> str:
         return ""
     why = f"; with all in int8: {at_first}" if precision.head_fits(job.base.decoder) else ""
     return f"; {' and '.join(parts)} stay in float32{why}"
+
+
+def arithmetic_of(settled: Settled) -> Arithmetic:
+    """What was settled when a run began."""
+    return Arithmetic(settled.first_int8, settled.int8_head)
 
 
 def use(job: Job, arithmetic: Arithmetic) -> None:

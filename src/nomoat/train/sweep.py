@@ -21,7 +21,7 @@ from nomoat.train.checkpoint import KEPT, drop_checkpoints
 from nomoat.train.forecast import predict
 from nomoat.train.job import Job, prepare
 from nomoat.train.options import TuneOptions
-from nomoat.train.precision import Arithmetic, choose_arithmetic, use
+from nomoat.train.precision import arithmetic_of, choose_arithmetic, use
 from nomoat.train.run import check_same
 from nomoat.train.setting import training_setting
 from nomoat.train.sweep_options import SweepOptions, members
@@ -74,7 +74,7 @@ def go_on(run_id: str, store: Store, given: Mapping[str, Any] | None = None) -> 
     with training_setting(first.settled.threads):
         yield from differences(first, given or {})
         jobs = yield from _prepare([_options(run.record.options) for run in swept.runs], store)
-        use(jobs[0], Arithmetic(first.settled.first_int8))
+        use(jobs[0], arithmetic_of(first.settled))
         checkpoints = []
         for run, job in zip(swept.runs, jobs):
             check_same(run.record.made_of, job.made_of, what="data or base", hint=START_AGAIN)

@@ -15,7 +15,7 @@ from nomoat.train.checkpoint import KEPT, drop_checkpoints
 from nomoat.train.forecast import predict
 from nomoat.train.job import prepare
 from nomoat.train.options import TuneOptions, check
-from nomoat.train.precision import Arithmetic, choose_arithmetic, use
+from nomoat.train.precision import arithmetic_of, choose_arithmetic, use
 from nomoat.train.run import Run, check_same, create_run, open_run
 from nomoat.train.session import run_session
 from nomoat.train.setting import training_setting
@@ -61,7 +61,7 @@ def resume(run_id: str, store: Store, given: Mapping[str, Any] | None = None) ->
         yield from differences(run.record, given or {})
         job = yield from prepare(options, store)
         check_same(run.record.made_of, job.made_of, what="data or base", hint=START_AGAIN)
-        use(job, Arithmetic(settled.first_int8, settled.int8_head))
+        use(job, arithmetic_of(settled))
         drop_checkpoints(run.path, keep=KEPT)
         checkpoint, complaints = run.latest()
         for complaint in complaints:

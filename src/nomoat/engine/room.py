@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable, Sequence
 from nomoat.engine.prefix import Node, PrefixTree
 from nomoat.model.cache import PAGE, KVCache
 
+_WORTH_WAITING = 4 * PAGE  # tokens: less than this is read twice rather than waited for
+
 
 @dataclasses.dataclass(slots=True)
 class _Guest:
@@ -17,6 +19,8 @@ class _Guest:
     tokens: Sequence[int]
     pages: list[int]
     shared: list[Node]
+    cached: int
+    reuse: bool
 
 
 class PagedRoom:
@@ -69,10 +73,39 @@ class PagedRoom:
             self._tree.touch(near)
         elif nodes:
             self._tree.touch(nodes[-1])
-        guest = _Guest(wear, tokens, [node.page for node in nodes] + fresh, nodes)
+        cached = len(nodes) * PAGE + part
+        guest = _Guest(wear, tokens, [node.page for node in nodes] + fresh, nodes, cached, reuse)
         self._guests[request] = guest
         self._cache.place(request, guest.pages)
-        return len(nodes) * PAGE + part
+        return cached
+
+    def follow(self, request: int, cached: int) -> int | None:
+        """As ``schedule.Room``: pages that others have read since are taken over."""
+        guest = self._guests[request]
+        guest.cached = cached
+        if not guest.reuse:
+            return cached
+        usable, aligned = len(guest.tokens) - 1, guest.cached == len(guest.shared) * PAGE
+        while aligned and guest.cached + PAGE <= usable:
+            page = tuple(guest.tokens[guest.cached : guest.cached + PAGE])
+            if self._tree.child(guest.wear, guest.shared[-1] if guest.shared else None, page) is None:
+                break
+            self._share(request, guest, page)
+            guest.cached += PAGE
+        return None if aligned and self._is_ahead(guest) else guest.cached
+
+    def _is_ahead(self, guest: _Guest) -> bool:
+        """Whether an older request is reading much of what this one would read next."""
+        for other in self._guests.values():
+            if other is guest:
+                return False
+            reading = other.reuse and other.wear == guest.wear and other.cached < len(other.tokens) - 1
+            if reading and other.cached >= guest.cached:
+                most = min(len(guest.tokens), len(other.tokens)) // PAGE * PAGE
+                until = guest.cached + _WORTH_WAITING
+                if until <= most and guest.tokens[:until] == other.tokens[:until]:
+                    return True
+        return False
 
     def grow(self, request: int, tokens: int) -> bool:
         """As ``schedule.Room``."""
@@ -92,6 +125,7 @@ class PagedRoom:
         guest = self._guests.get(request)
         if guest is None or not self._reuse:
             return
+        guest.cached = cached
         while (at := len(guest.shared) * PAGE) + PAGE <= cached:
             self._share(request, guest, tuple(guest.tokens[at : at + PAGE]))
         if ended and at < cached:

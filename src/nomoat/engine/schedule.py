@@ -42,6 +42,10 @@ class Room(Protocol):
         """Make room for ``tokens`` of a request in all; whether there is any."""
         ...
 
+    def follow(self, request: int, cached: int) -> int | None:
+        """How many tokens of one that reads are cached by now; None if another is reading the next ones for it."""
+        ...
+
     def leave(self, request: int) -> None:
         """Give a request's room back."""
         ...
@@ -110,7 +114,7 @@ class Scheduler:
         """
         self._admit()
         segments = self._answers(guesses or {})
-        reading = [ticket for ticket in self._running.values() if ticket.missing > 1]
+        reading = self._reading()
         left = self._shared_tokens if segments else self._step_tokens
         pieces: dict[int, Segment] = {}
         for done, ticket in enumerate(sorted(reading, key=lambda ticket: ticket.missing)):
@@ -147,6 +151,15 @@ class Scheduler:
                 return
             first.cached = cached
             self._running[first.request] = self._waiting.popleft()
+
+    def _reading(self) -> list[_Ticket]:
+        """Those whose prompts are read in this step, and not by another that begins alike."""
+        reading = []
+        for ticket in self._running.values():
+            if ticket.missing > 1 and (cached := self._room.follow(ticket.request, ticket.cached)) is not None:
+                ticket.cached = cached
+                reading.append(ticket)
+        return reading
 
     def _answers(self, guesses: Mapping[int, int]) -> list[Segment]:
         segments = []

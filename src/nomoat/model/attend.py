@@ -47,15 +47,22 @@ def _decode(q: Tensor, layout: Layout, layer: int, config: ModelConfig, cache: K
 
 
 def _after_prefix(q: Tensor, layout: Layout, layer: int, config: ModelConfig, cache: KVCache) -> Tensor:
-    """Several new tokens after a cached prefix, one segment at a time."""
-    out, offset = [], 0
+    """Several new tokens after a cached prefix, one segment at a time; those of one token all together."""
+    out, offset = torch.empty_like(q), 0
+    singles: list[tuple[int, int, int]] = []  # row, start, slot
     for length, start, slot in zip(layout.lengths, layout.starts, layout.slots):
-        keys, values = cache.read(layer, [slot], start + length)
-        visible = causal_mask(start, start + length, 0, start + length, config.layers[layer].window, q.device)
-        part = q[offset : offset + length].transpose(0, 1)[None]  # (1, H, length, C)
-        out.append(_masked(part, keys, values, visible, config)[0].transpose(0, 1))
+        if length == 1 and start > 0:
+            singles.append((offset, start, slot))
+        else:
+            keys, values = cache.read(layer, [slot], start + length)
+            visible = causal_mask(start, start + length, 0, start + length, config.layers[layer].window, q.device)
+            part = q[offset : offset + length].transpose(0, 1)[None]  # (1, H, length, C)
+            out[offset : offset + length] = _masked(part, keys, values, visible, config)[0].transpose(0, 1)
         offset += length
-    return torch.cat(out)
+    if singles:
+        rows, starts, slots = zip(*singles)
+        out[list(rows)] = _decode(q[list(rows)], Layout([1] * len(rows), starts, slots), layer, config, cache)
+    return out
 
 
 def _masked(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, config: ModelConfig) -> Tensor:

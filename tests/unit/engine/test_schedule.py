@@ -22,6 +22,9 @@ class Hall:
         self.known[request] = tokens
         return self._fits(request, tokens, 0)
 
+    def follow(self, request: int, cached: int) -> int | None:
+        return cached
+
     def leave(self, request: int) -> None:
         del self.inside[request]
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from nomoat.core.errors import DataError, NomoatError
 from nomoat.engine.choose import History, check_logits, new_generator, pick
 from nomoat.engine.constraint import masked
+from nomoat.engine.lookup import Lookup
 from nomoat.engine.prompt_scores import PromptScorer
 from nomoat.engine.request import NO_TOKEN, Piece, Request, Top, fitted
 from nomoat.engine.text import TextStream
@@ -33,6 +34,8 @@ class Answer:
     until: float
     output: list[int] = dataclasses.field(default_factory=list)
     reused: int | None = None
+    lookup: Lookup = dataclasses.field(default_factory=Lookup)
+    guesses: list[int] = dataclasses.field(default_factory=list)
 
     @property
     def silent(self) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nomoat.core.errors import NomoatError
 from nomoat.engine.answer import Answer, new_answer
+from nomoat.engine.lookup import MAX_ROWS, Pace, worth_guessing
 from nomoat.engine.request import Piece, Request
 from nomoat.engine.room import PagedRoom
 from nomoat.engine.schedule import Scheduler, Segment
@@ -32,6 +33,7 @@ _SCORED_ROWS = 64  # logits of a prompt held at once
 class BatchOptions:
     """``context``: the most tokens a request may reach, prompt and answer together. ``reuse``: what was read once
     serves every request that begins with it under the same adapters. ``cache_bytes`` are taken as they are needed.
+    ``speculate``: guess tokens that stood in the text before, where that is faster; the answers are the same.
     """
 
     context: int
@@ -39,6 +41,7 @@ class BatchOptions:
     cache_bytes: int = 1 << 30
     reuse: bool = True
     int8_cache: bool = False
+    speculate: bool = True
 
 
 class Batch:
@@ -56,6 +59,7 @@ class Batch:
             self._room, slots=options.max_batch, step_tokens=STEP_TOKENS, shared_tokens=SHARED_TOKENS
         )
         self._answers: dict[int, Answer] = {}
+        self._pace = Pace()
 
     @property
     def idle(self) -> bool:
@@ -98,10 +102,13 @@ class Batch:
     def step(self) -> list[Piece]:
         """Run one forward pass; return the pieces of every request that got tokens or ended."""
         pieces = self._overdue()
-        segments = self._by_stack(self._scheduler.plan())
+        segments = self._by_stack(self._scheduler.plan(self._guess()))
         if not segments:
             return pieces
+        started = time.perf_counter()
         hidden = self._forward(segments)
+        if (n_rows := hidden.shape[0]) <= MAX_ROWS:
+            self._pace.time(n_rows, time.perf_counter() - started)
         self._note_reuse(segments)
         start = 0
         drawing: list[tuple[Segment, slice]] = []
@@ -128,6 +135,22 @@ class Batch:
             self.cancel(answer.index)
         return [answer.ending("deadline") for answer in late]
 
+    def _guess(self) -> dict[int, int]:
+        """How many guessed tokens go along with each answer's next one."""
+        answering = self._scheduler.answering()
+        rows, guesses = len(answering), dict[int, int]()
+        if not self._options.speculate or rows >= MAX_ROWS or rows < self._scheduler.n_running:
+            return guesses
+        for answer in (self._answers[index] for index in answering):
+            most = min(worth_guessing(answer.lookup.rate, self._pace, rows), answer.limit - len(answer.output) - 1)
+            answer.guesses = answer.lookup.guess(answer.known, most) if most > 0 else []
+            if most <= 0:
+                answer.lookup.rest()
+            if answer.guesses:
+                guesses[answer.index] = len(answer.guesses)
+                rows += len(answer.guesses)
+        return guesses
+
     def _note_reuse(self, segments: list[Segment]) -> None:
         for segment in segments:
             answer = self._answers[segment.request]
@@ -153,7 +176,9 @@ class Batch:
         """Hidden states (T, D) of the segments' new tokens; their keys and values are in the cache after it."""
         tokens: list[int] = []
         for segment in segments:
-            tokens += self._answers[segment.request].known[segment.start : segment.start + segment.length]
+            answer = self._answers[segment.request]
+            tokens += answer.known[segment.start : segment.start + segment.length - segment.guesses]
+            tokens += answer.guesses[: segment.guesses]
         lengths = [segment.length for segment in segments]
         layout = Layout(lengths, [segment.start for segment in segments], [segment.request for segment in segments])
         return self._base.decoder.forward(torch.tensor(tokens), layout, self._worn(segments, lengths), self._cache)
@@ -177,11 +202,18 @@ class Batch:
         if not answer.limit:
             self.cancel(answer.index)
             return [answer.ending("length")]
+        pieces: list[Piece] = []
         try:
-            pieces = [answer.draw(logits[0], self._base)]
+            for row in range(1 + segment.guesses):
+                pieces.append(answer.draw(logits[row], self._base))
+                right = row < segment.guesses and pieces[-1].token == answer.guesses[row]
+                if not right or pieces[-1].finish_reason is not None:
+                    break
         except NomoatError as error:  # what it has read may not be numbers: it is not kept
             self._drop(answer.index)
-            return [answer.ending("error", error)]
+            return [*pieces, answer.ending("error", error)]
+        if segment.guesses:
+            answer.lookup.learn(segment.guesses, len(pieces) - 1)
         self._advance(segment, len(pieces))
         if pieces[-1].finish_reason is not None:
             self.cancel(answer.index)

@@ -35,6 +35,7 @@ class ServiceOptions:
     max_context: int | None = option(None, "most tokens of a request, prompt and answer; default is the base's own")
     cache_mb: int = option(1024, "memory for keys and values, in MiB, of running requests and of prompts read before")
     kv_int8: bool = option(False, "keep keys and values in 8 bits: a quarter of the memory, not quite the same numbers")
+    speculate: bool = option(True, "guess words that stood in the text before, where that is faster; same answers")
     prefix_cache: bool = option(True, "read the beginning that requests share once")
 
 
@@ -87,6 +88,7 @@ class Service:
             cache_bytes=own.cache_mb << 20,
             reuse=own.prefix_cache,
             int8_cache=own.kv_int8,
+            speculate=own.speculate,
         )
         self._batch = Batch(base, self._batch_options)
         self._changed = threading.Condition()

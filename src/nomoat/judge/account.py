@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,8 @@ from nomoat.kernels import native
 _SHOWN_SETTINGS = (
     "rank", "alpha", "target_modules", "lr", "schedule", "epochs", "batch_size", "max_seq_len", "seed"
 )  # fmt: skip
+# Shown, and repeated in the command that makes it again, where they are not these.
+_USUAL = {"top_layers": 0, "prefix_cache": "float32", "rehearse": 0, "precision": "float32"}
 
 
 def account(
@@ -87,8 +88,12 @@ def _ingredient(kind: str, name: str, sha256: str, store: Store) -> Ingredient:
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, str]:
-    chosen = {key: options[key] for key in _SHOWN_SETTINGS if options.get(key) is not None}
+    chosen = {key: options[key] for key in _SHOWN_SETTINGS if options.get(key) is not None} | _unusual(options)
     return {key.replace("_", " "): _shown(value) for key, value in chosen.items()}
+
+
+def _unusual(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: options[key] for key, usual in _USUAL.items() if options.get(key, usual) != usual}
 
 
 def _shown(value: Any) -> str:
@@ -130,8 +135,8 @@ def _commands(name: str, judged: Mapping[str, Any], lineage: Lineage) -> list[Co
     model = judged["model"]
     base = model.partition("+")[0]
     data = next((parent.name for parent in lineage.parents if parent.kind == "data"), "DATA")
-    given = {**dataclasses.asdict(lineage)["options"]}
-    same = " ".join(f"--{key.replace('_', '-')} {given[key]}" for key in ("epochs", "rank", "lr", "seed"))
+    given = {key: lineage.options[key] for key in ("epochs", "rank", "lr", "seed")} | _unusual(lineage.options)
+    same = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in given.items())
     return [
         Command("talk to it", f"nomoat chat {model}"),
         Command("ask it once", f'nomoat run {model} "..."'),

@@ -88,3 +88,14 @@ def test_an_adapter_without_a_record_has_no_receipt(store: Store) -> None:
         pass
     with pytest.raises(NotFound, match="no record of its making"):
         facts(store, "foreign")
+
+
+def test_settings_out_of_the_ordinary_are_shown_and_repeated(store: Store) -> None:
+    assert not {"rehearse", "precision", "top layers"} & set(facts(store).settings)
+    path = store.path("adapters", "scribe")
+    unusual = OPTIONS | {"rehearse": 20, "precision": "int8", "top_layers": 0, "prefix_cache": "float32"}
+    write_lineage(path, Lineage(kind="adapter", name="scribe", options=unusual))
+    found = facts(store)
+    assert found.settings["rehearse"] == "20" and "top layers" not in found.settings
+    again = next(command.line for command in found.commands if command.purpose == "make it again")
+    assert "--seed 0 --rehearse 20 --precision int8" in again

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 
 import torch
 from torch import Tensor
 
-from nomoat.core.errors import DataError, NomoatError
+from nomoat.core.errors import DataError, NomoatError, UsageError
 from nomoat.engine.choose import History, check_logits, new_generator, pick
 from nomoat.engine.constraint import masked
 from nomoat.engine.lookup import Lookup
 from nomoat.engine.prompt_scores import PromptScorer
-from nomoat.engine.request import NO_TOKEN, Piece, Request, Top, fitted
+from nomoat.engine.request import NO_TOKEN, Piece, Request, Top, check_tokens, fitted
 from nomoat.engine.text import TextStream
 from nomoat.model.load import Base
 
@@ -75,12 +76,11 @@ class Answer:
         if constraint is None:
             return logits
         try:
-            allowed = constraint.allowed(self.output)
+            return masked(logits, constraint.allowed(self.output))
         except NomoatError:
             raise
         except Exception as error:  # whatever a grammar's library raises, it is this request's affair only
             raise DataError(f"the constraint failed: {error}") from error
-        return masked(logits, allowed)
 
     def _finish_reason(self, ended: bool) -> str | None:
         if ended or self.text.stopped:
@@ -89,11 +89,13 @@ class Answer:
 
 
 def new_answer(index: int, request: Request, context: int, vocabulary: int) -> Answer:
-    """Begin a request. Raises ``UsageError`` if its prompt does not fit or a bias is for no token."""
+    """Begin a request. Raises ``UsageError`` if its prompt does not fit or what it asks for cannot be."""
     prompt, _ = fitted(request, context)
-    for token in (*request.logit_bias, *prompt):
-        if not 0 <= token < vocabulary:
-            raise DataError(f"there is no token {token}: the vocabulary has {vocabulary:,}")
+    check_tokens((*request.logit_bias, *prompt), vocabulary)
+    if not all(math.isfinite(bias) for bias in request.logit_bias.values()):
+        raise UsageError("a logit bias must be a finite number")
+    if request.top_logprobs < 0:
+        raise UsageError(f"top_logprobs is {request.top_logprobs} and must be 0 or more")
     return Answer(
         index=index,
         request=request,

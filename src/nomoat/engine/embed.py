@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nomoat.core.errors import NumericError, UsageError
+from nomoat.engine.request import check_tokens
 from nomoat.model.cache import Layout
 from nomoat.model.delta import EMPTY, Stack
 from nomoat.model.load import Base
@@ -27,6 +28,7 @@ class EmbedJob:
                 raise UsageError(f"text {number} is empty: there is nothing to embed")
             if len(text) > context:
                 raise UsageError(f"text {number} has {len(text):,} tokens and the context holds {context:,}")
+            check_tokens(text, base.decoder.config.vocab_size)
         self._base, self._stack = base, stack
         self._left = list(tokens)
         self._found: list[Tensor] = []

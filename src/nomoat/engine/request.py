@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from nomoat.core.errors import NomoatError, UsageError
 from nomoat.engine.constraint import Constraint
@@ -66,6 +66,13 @@ class Piece:
     prompt_scores: PromptScores | None = None
     error: NomoatError | None = None
     cached_tokens: int = 0
+
+
+def check_tokens(tokens: Iterable[int], vocabulary: int) -> None:
+    """Raise ``UsageError`` for an id that no token has."""
+    for token in tokens:
+        if not 0 <= token < vocabulary:
+            raise UsageError(f"there is no token {token}: the vocabulary has {vocabulary:,}")
 
 
 def fitted(request: Request, context: int) -> tuple[list[int], int]:

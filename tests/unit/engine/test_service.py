@@ -260,8 +260,21 @@ def test_a_bias_moves_the_draw_and_not_the_log_probability(base: Base) -> None:
         other, value = plain.top_logprobs[3]
         biased = answer(service, ask(base, "abc", n=1, logit_bias={other: 100.0}))[0]
         assert biased.token == other and biased.logprob == pytest.approx(value, abs=1e-5)
-        refused = answer(service, ask(base, "abc", logit_bias={10_000: 1.0}))[-1]
-        assert "no token 10000" in str(refused.error)
+
+
+def test_what_cannot_be_asked_is_refused_and_harms_nobody(base: Base) -> None:
+    with serving(base) as service:
+        for request, why in (
+            (ask(base, "abc", logit_bias={10_000: 1.0}), "no token 10000"),
+            (ask(base, "abc", logit_bias={5: float("nan")}), "finite"),
+            (ask(base, "abc", top_logprobs=-1), "top_logprobs"),
+            (Request([5, -3]), "no token -3"),
+            (ask(base, "abc", constraint=Broken()), "a bug in a grammar"),
+        ):
+            assert why in str(answer(service, request)[-1].error)
+        with pytest.raises(UsageError, match="no token 999"):
+            service.embed([[999]])
+        assert tokens(answer(service, ask(base, "fine"))) == alone(base, ask(base, "fine"))
 
 
 @pytest.mark.parametrize("n", [0, 3])

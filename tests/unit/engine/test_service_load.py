@@ -111,7 +111,7 @@ def test_a_crowd_with_random_stacks_lengths_and_cancels_leaves_nothing_behind(
 @pytest.mark.real
 def test_four_requests_in_different_adapters_get_on_a_real_model_what_each_gets_alone() -> None:
     base = load_base(models.path("smollm2"))
-    stacks: list[Stack] = [((busy_adapter(base, seed, 0.004, 4 * seed + 4), 1.0),) for seed in range(3)]
+    stacks: list[Stack] = [((busy_adapter(base, seed, 0.02, 4 * seed + 4), 1.0),) for seed in range(3)]
     stacks.append((stacks[0][0], (stacks[1][0][0], -0.5)))
     prompt = text_ids(base, "Once upon a time, in a village by the sea, there was a")
     requests = [Request(prompt, Sampling(max_tokens=20), stack, top_logprobs=3) for stack in stacks]
@@ -128,10 +128,10 @@ def test_four_requests_in_different_adapters_get_on_a_real_model_what_each_gets_
             together.append(pieces)
     finally:
         service.close()
-    texts = set()
+    different = set()
     for request, pieces in zip(requests, together):
         alone = Engine(base, max_batch=1, max_context=512).complete([request])[0]
         assert [piece.token for piece in pieces] == alone.tokens
         assert [piece.logprob for piece in pieces] == pytest.approx(alone.logprobs, abs=1e-4)
-        texts.add(alone.text)
-    assert len(texts) == 4
+        different.add(tuple(round(logprob, 3) for logprob in alone.logprobs))
+    assert len(different) == 4

@@ -27,7 +27,8 @@ HISTORY_FILE = "chat_history"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL and how to draw."""
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("model", metavar="MODEL", nargs="?", help=MODEL_HELP)
+    parser.add_argument("--server", metavar="URL", help="talk with a running server: http://127.0.0.1:7860")
     parser.add_argument("--system", metavar="TEXT", default="", help="a system message for the conversation")
     parser.add_argument("--max-context", metavar="N", type=int, help="the longest conversation, in tokens")
     add_sampling_flags(parser)
@@ -35,10 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, env: Environment) -> int:
     """Talk until /quit or the end of input."""
+    sampling = read_flags(args, Sampling)
+    if args.server:
+        from nomoat.cli.chat_remote import run_remote
+
+        with _line_history(env):
+            return run_remote(args, env, sampling, _messages(env))
+    if args.model is None:
+        raise UsageError("which model?", hint="nomoat chat MODEL, or nomoat chat --server URL")
     from nomoat.engine.chat import Session
     from nomoat.engine.names import open_stack
 
-    sampling = read_flags(args, Sampling)
     base, worn = open_stack(env.store, args.model)
     session = Session(base, stack=worn, max_context=args.max_context)
     session.system = args.system

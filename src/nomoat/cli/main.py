@@ -37,6 +37,7 @@ VERBS = {
     "reviews": "published reviews recomputed with intervals",
     "chat": "talk to a base, or to a base wearing a stack of adapters",
     "run": "answer one prompt",
+    "serve": "an OpenAI and Ollama API and a chat page, on this machine; a stack is a model name",
     "ls": "list bases, data sets, adapters and runs",
     "show": "one artefact: what it is and where it comes from",
     "rm": "delete an artefact",

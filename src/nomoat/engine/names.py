@@ -89,8 +89,8 @@ def open_stack(store: Store, spec: str) -> tuple[Base, Worn]:
     Raises ``UsageError`` for a bad name, ``NotFound`` with near matches, ``AdapterMismatch`` for a wrong
     base.
     """
-    name = parse_name(spec) if not _is_path(spec) else ModelName(spec, None, ())
-    folder = _head_adapter(store, name.head)
+    name = parse_name(spec) if not is_path(spec) else ModelName(spec, None, ())
+    folder = head_adapter(store, name.head)
     if folder is None:
         base = open_base(store, name.head)
         if name.head_weight is not None:
@@ -112,11 +112,11 @@ def open_base(store: Store, word: str) -> Base:
 def _open(store: Store, base: Base, adapters: tuple[Part, ...]) -> tuple[Base, Worn]:
     worn = open_adapters(store, base, adapters)
     if base.template.kind == "default":
-        base = _with_their_template(store, base, adapters)
+        base = with_their_template(store, base, adapters)
     return base, worn
 
 
-def _with_their_template(store: Store, base: Base, adapters: tuple[Part, ...]) -> Base:
+def with_their_template(store: Store, base: Base, adapters: tuple[Part, ...]) -> Base:
     """A base without a chat template speaks the one that its adapters were trained with."""
     found: dict[str, str] = {}
     for worn in adapters:
@@ -132,7 +132,7 @@ def _with_their_template(store: Store, base: Base, adapters: tuple[Part, ...]) -
     return base
 
 
-def _is_path(spec: str) -> bool:
+def is_path(spec: str) -> bool:
     """Whether the whole is a path that exists: one may hold '+' and ':' itself."""
     return looks_like_path(spec) and Path(spec).expanduser().exists()
 
@@ -157,8 +157,8 @@ def adapter_folder(store: Store, word: str) -> Path:
 
 def worn_folders(store: Store, spec: str) -> tuple[Path, ...]:
     """The PEFT folders of the adapters that a model name means, in order. Raises as ``open_stack`` does."""
-    name = parse_name(spec) if not _is_path(spec) else ModelName(spec, None, ())
-    head = _head_adapter(store, name.head)
+    name = parse_name(spec) if not is_path(spec) else ModelName(spec, None, ())
+    head = head_adapter(store, name.head)
     own = (head,) if head is not None else ()
     return (*own, *(adapter_folder(store, part.adapter) for part in name.adapters))
 
@@ -200,7 +200,7 @@ def _open_base_of(store: Store, folder: Path) -> Base:
     )
 
 
-def _head_adapter(store: Store, head: str) -> Path | None:
+def head_adapter(store: Store, head: str) -> Path | None:
     """The folder of a head that is an adapter. A base of the same name comes first."""
     if head in store.names("bases") or head in store.names("models"):
         return None

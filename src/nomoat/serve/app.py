@@ -1,0 +1,48 @@
+"""The application: every endpoint, the guard before them, and the one place where errors become replies."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from nomoat.core.errors import NomoatError
+from nomoat.serve import catalogue, chat, completions, embeddings, lora, ollama, page, responses
+from nomoat.serve.counted import Counted
+from nomoat.serve.desk import Desk
+from nomoat.serve.errors import RequestError, ollama_body, openai_body, status_of
+from nomoat.serve.guard import Guard
+
+
+def create_app(desk: Desk) -> FastAPI:
+    """The ASGI application of one server."""
+    # Without FastAPI's own documentation pages: they load scripts from a content network.
+    app = FastAPI(title="nomoat", docs_url=None, redoc_url=None, openapi_url=None)
+    for room in (chat, completions, embeddings, responses, catalogue, lora, ollama):
+        app.include_router(room.routes(desk))
+    app.include_router(page.routes())
+    app.add_middleware(Guard, options=desk.options)
+    app.add_middleware(Counted, metrics=desk.metrics)
+    app.add_exception_handler(NomoatError, _nomoat_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _other_error)
+    return app
+
+
+async def _nomoat_error(request: Request, error: Exception) -> Response:
+    known = error if isinstance(error, NomoatError) else NomoatError(str(error))
+    status = status_of(known)
+    body = ollama_body(known) if request.url.path.startswith("/api/") else openai_body(known)
+    return JSONResponse(body, status, headers={"Retry-After": "1"} if status == 503 else None)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    words = {404: "there is no such endpoint", 405: "this endpoint takes another method"}
+    message = f"{request.method} {request.url.path[:200]}: {words.get(status, 'not possible')}"
+    return await _nomoat_error(request, RequestError(message, status=status, code="not_found"))
+
+
+async def _other_error(request: Request, error: Exception) -> Response:
+    """A fault of ours. The kind is told, the details stay in the server's log."""
+    return await _nomoat_error(request, NomoatError(f"the server failed: {type(error).__name__}"))

@@ -1,0 +1,54 @@
+"""The chat page: static files of the package, with a policy that lets them load nothing from anywhere else."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from fastapi import APIRouter, Response
+
+from nomoat.serve.errors import RequestError
+
+_TYPES = {
+    "chat.html": "text/html; charset=utf-8",
+    "chat.css": "text/css; charset=utf-8",
+    "chat.js": "text/javascript; charset=utf-8",
+    "history.js": "text/javascript; charset=utf-8",
+    "stream.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+def routes() -> APIRouter:
+    """``/`` and the files it names."""
+    router = APIRouter()
+
+    @router.get("/")
+    async def page() -> Response:
+        return _file("chat.html")
+
+    @router.get("/web/{name}")
+    async def part(name: str) -> Response:
+        return _file(name)
+
+    @router.get("/favicon.ico")
+    async def icon() -> Response:
+        return _file("icon.svg")
+
+    return router
+
+
+def _file(name: str) -> Response:
+    kind = _TYPES.get(name)  # only names of this table are ever read
+    if kind is None:
+        raise RequestError(f"no page {name[:100]!r}", status=404, code="not_found")
+    data = resources.files("nomoat").joinpath("web", name).read_bytes()
+    return Response(data, media_type=kind, headers=_HEADERS)

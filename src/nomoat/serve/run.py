@@ -1,0 +1,91 @@
+"""Open a base for serving, listen, and stop well."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from nomoat.core.errors import UsageError
+from nomoat.core.store import Store
+from nomoat.engine.names import Part, head_adapter, is_path, open_stack, parse_name
+from nomoat.engine.service import Service, ServiceOptions
+from nomoat.model.load import Base
+from nomoat.model.template import default_template
+from nomoat.serve.app import create_app
+from nomoat.serve.desk import Desk
+from nomoat.serve.grammar import Grammars
+from nomoat.serve.metrics import Metrics
+from nomoat.serve.options import ServeOptions
+from nomoat.serve.shelf import Shelf
+
+GRACE_S = 5  # what answers on their way get to end in, once the server is told to stop
+
+
+@contextlib.contextmanager
+def opened(store: Store, spec: str, options: ServeOptions, engine: ServiceOptions) -> Iterator[Desk]:
+    """A base (and what ``spec`` wears of adapters, for requests that name no model), ready to answer.
+
+    Raises as ``open_stack``; the engine's thread ends with the block.
+    """
+    base, default = _base_and_default(store, spec)
+    service = Service(base, engine)
+    try:
+        shelf = Shelf(store, base, options, default=default, on_close=service.forget)
+        yield Desk(
+            service=service,
+            shelf=shelf,
+            grammars=Grammars(base.tokenizer, base.decoder.config.vocab_size),
+            metrics=Metrics(service),
+            options=options,
+            context=service.context,
+        )
+    finally:
+        service.close()
+
+
+def _base_and_default(store: Store, spec: str) -> tuple[Base, tuple[Part, ...]]:
+    base, _ = open_stack(store, spec)
+    if base.template.kind == "adapter":  # each request's own stack says which template it speaks
+        base = dataclasses.replace(base, template=default_template(base.tokenizer))
+    if is_path(spec):
+        return base, ()
+    name = parse_name(spec)
+    if head_adapter(store, name.head) is None:
+        return base, name.adapters
+    return base, (Part(name.head, 1.0 if name.head_weight is None else name.head_weight), *name.adapters)
+
+
+def listening(options: ServeOptions) -> socket.socket:
+    """A socket on the address and port that the options say. Raises ``UsageError`` where it is taken."""
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        return socket.create_server((options.host, options.port), family=family, backlog=512)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {options.host}:{options.port}: {(error.strerror or str(error)).lower()}",
+            hint="--port 0 takes a free one",
+        ) from error
+
+
+def server_for(desk: Desk) -> uvicorn.Server:
+    """The HTTP server. ``run(sockets=[...])`` serves until Ctrl-C; ``should_exit`` stops it from another thread."""
+    config = uvicorn.Config(
+        create_app(desk),
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    return uvicorn.Server(config)
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where clients reach the server."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nomoat.cli.environment import Environment
+from nomoat.cli.history import show_history
 from nomoat.cli.tables import print_facts
 from nomoat.core.amounts import size
 from nomoat.core.artefacts import SINGULAR, Artefact, descendants, locate, size_bytes
@@ -20,9 +21,13 @@ _SHOWN_ELSEWHERE = ("path", "size_bytes", "sha256", "aliases", "architecture", "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="an artefact (scribe, adapters/scribe), or a path to a model")
+    parser.add_argument("--history", action="store_true", help="of an adapter: each skill over its generations")
+    parser.add_argument("--plot", metavar="FILE", help="with --history, also as a picture: history.png")
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:
+    if args.history or args.plot:
+        return show_history(args, env)
     path = Path(args.name).expanduser()
     if looks_like_path(args.name) and is_model(path):
         values = {"path": str(path.absolute()), "model": _model_values(path)}

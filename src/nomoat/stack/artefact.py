@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nomoat.core.files import atomic_write, sha256_file
-from nomoat.core.store import Lineage, Parent, Store, read_lineage, write_lineage
-from nomoat.formats.peft import WEIGHTS
+from nomoat.core.files import atomic_write
+from nomoat.core.store import Lineage, Store, write_lineage
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import Adapter
 from nomoat.model.load import Base
 from nomoat.stack.combine import Combined, Ingredient
 from nomoat.train.artefact import CARD_FILE, TEMPLATE_FILE, front_matter, how_to_load
-from nomoat.train.parents import base_origin, derived_licence
+from nomoat.train.parents import adapter_origins, base_origin, derived_licence
+from nomoat.train.rehearsal import RESERVOIR
 
 
 def lineage_of(
@@ -28,17 +28,12 @@ def lineage_of(
 ) -> Lineage:
     """Parents with their hashes, all licences together, and how it was made."""
     origin = base_origin(store, base.name, base)
-    licences = [origin.licence]
-    parents = [origin.parent]
-    for folder in folders:
-        theirs = read_lineage(folder)
-        licences.append(theirs.licence if theirs is not None else "")
-        parents.append(Parent("adapter", folder.name, sha256_file(folder / WEIGHTS)))
+    theirs = adapter_origins(folders)
     return Lineage(
         kind="adapters",
         name=name,
-        licence=derived_licence(*licences),
-        parents=tuple(parents),
+        licence=derived_licence(origin.licence, *(each.licence for each in theirs)),
+        parents=(origin.parent, *(each.parent for each in theirs)),
         options={**options, "weights": {each.adapter.name: each.weight for each in ingredients}},
         seed=int(options.get("seed", 0)),
     )
@@ -54,12 +49,17 @@ def metrics_of(combined: Combined, adapter: Adapter) -> dict[str, Any]:
     }
 
 
-def write_combined(store: Store, lineage: Lineage, adapter: Adapter, base: Base, *, replace: bool) -> Path:
-    """Write ``adapters/<name>``, whole or not at all."""
+def write_combined(
+    store: Store, lineage: Lineage, adapter: Adapter, base: Base, *, replace: bool, parts: Sequence[Path] = ()
+) -> Path:
+    """Write ``adapters/<name>``, whole or not at all. Rows that its ``parts`` kept for rehearsal stay with it."""
+    kept = [(folder / RESERVOIR).read_text(encoding="utf-8") for folder in parts if (folder / RESERVOIR).is_file()]
     with store.writing("adapters", lineage.name, replace=replace) as folder:
         save_adapter(adapter, folder)
         if base.template.kind != "base":  # the base has none of its own: what was learned with must travel along
             atomic_write(folder / TEMPLATE_FILE, base.template.source)
+        if kept:
+            atomic_write(folder / RESERVOIR, "".join(kept))
         atomic_write(folder / CARD_FILE, _card(lineage, adapter))
         write_lineage(folder, lineage)
     return store.path("adapters", lineage.name)

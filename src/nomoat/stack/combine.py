@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Generator, Mapping, Sequence
 
 import torch
+from torch import Tensor
 
-from nomoat.core.errors import UsageError
+from nomoat.core.errors import NumericError, UsageError
 from nomoat.core.records import Progress
 from nomoat.model.adapters import Adapter, seed_of
 from nomoat.model.frozen import FrozenWeight
@@ -59,7 +60,7 @@ def combine(
     """Combine adapters over the base whose matrices are ``weights`` (``model.adapters.adaptable``).
 
     Raises ``UsageError`` where the result cannot be an adapter: a DoRA without a rank to compress to, updates that
-    cancel.
+    cancel; ``NumericError`` where one overflows.
     """
     _refuse_full_rank(ingredients, options)
     modules = list(dict.fromkeys(module for each in ingredients for module in each.adapter.deltas))
@@ -90,6 +91,8 @@ def _module(
     module: str, ingredients: Sequence[Ingredient], options: CombineOptions, weight: FrozenWeight
 ) -> tuple[Update, ModuleAccount]:
     several = _updates_at(module, ingredients, weight)
+    for each in several:
+        _check_finite(each.lora_B, module)
     before = sum(update.rank for update in several)
     generator = torch.Generator().manual_seed(seed_of(options.seed, module))
     mix = Mix(
@@ -102,11 +105,21 @@ def _module(
     )
     if options.method in ON_ENTRIES:
         matrix = ON_ENTRIES[options.method]([update.dense() for update in several], mix)
+        _check_finite(matrix, module)
         return _compressed(module, before, spectrum_of_matrix(matrix, options.rank, generator), options)
     update = ON_FACTORS[options.method](several, mix)
+    _check_finite(update.lora_B, module)
     if options.rank or options.energy:
         return _compressed(module, before, _without_rounding(spectrum_of(update), several, mix), options)
     return update, ModuleAccount(module, before, update.rank, update.energy, 1.0)
+
+
+def _check_finite(values: Tensor, module: str) -> None:
+    if not bool(values.isfinite().all()):
+        raise NumericError(
+            f"{module}: the update overflows float32 once scale and weight are folded in",
+            hint="look at the alpha of the adapters, and at their weights",
+        )
 
 
 def _updates_at(module: str, ingredients: Sequence[Ingredient], weight: FrozenWeight) -> list[Update]:

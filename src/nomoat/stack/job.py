@@ -71,7 +71,7 @@ def stack(
     yield from _remarks(combined, options)
     lineage = lineage_of(name, opened.base, opened.folders, ingredients, dataclasses.asdict(options), store)
     lineage = with_metrics(lineage, metrics_of(combined, adapter))
-    path = write_combined(store, lineage, adapter, opened.base, replace=replace)
+    path = write_combined(store, lineage, adapter, opened.base, replace=replace, parts=opened.folders)
     yield Saved(path, "adapter")
     modules = [dataclasses.asdict(each) for each in combined.account]
     yield Done("stack", path, {"name": name, **lineage.metrics, "licence": lineage.licence, "modules": modules})

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from nomoat.core.errors import UnsupportedType, UsageError
-from nomoat.core.files import atomic_write, sha256_file
+from nomoat.core.files import atomic_write
 from nomoat.core.records import Done, Note, Progress, Record, Saved
-from nomoat.core.store import Lineage, Parent, Store, read_lineage, write_lineage
+from nomoat.core.store import Lineage, Store, write_lineage
 from nomoat.engine.names import open_stack, worn_folders
 from nomoat.formats.hf import CONFIG, read_config
-from nomoat.formats.peft import WEIGHTS
 from nomoat.formats.safetensors import INDEX, SafetensorsFolder
 from nomoat.formats.safetensors_write import Shape, write_safetensors
 from nomoat.formats.weights import Array
@@ -28,7 +27,7 @@ from nomoat.model.adapters import Adapter, adaptable
 from nomoat.model.load import Base, folder_place
 from nomoat.stack.merge_weight import Merged, Rounding, as_floats, merge_weight, stored_update
 from nomoat.stack.update import is_low_rank
-from nomoat.train.parents import base_origin, derived_licence
+from nomoat.train.parents import adapter_origins, base_origin, derived_licence
 
 ASIDE = "unmerge.safetensors"
 EMBEDDING, HEAD = "model.embed_tokens", "lm_head"
@@ -171,17 +170,14 @@ def _types(layout: Layout) -> str:
 
 def _lineage(name: str, spec: str, base: Base, worn: Worn, layout: Layout, rounding: Rounding, store: Store) -> Lineage:
     origin = base_origin(store, base.name, base)
-    parents, licences, adapters = [origin.parent], [origin.licence], []
-    for folder, (_, weight) in zip(worn_folders(store, spec), worn):
-        theirs = read_lineage(folder)
-        licences.append(theirs.licence if theirs is not None else "")
-        parents.append(Parent("adapter", folder.name, sha256_file(folder / WEIGHTS)))
-        adapters.append({"folder": str(folder.absolute()), "weight": weight})
+    folders = worn_folders(store, spec)
+    theirs = adapter_origins(folders)
+    adapters = [{"folder": str(folder.absolute()), "weight": weight} for folder, (_, weight) in zip(folders, worn)]
     return Lineage(
         kind="models",
         name=name,
-        licence=derived_licence(*licences),
-        parents=tuple(parents),
+        licence=derived_licence(origin.licence, *(each.licence for each in theirs)),
+        parents=(origin.parent, *(each.parent for each in theirs)),
         options={"merged": spec, "dtype": _types(layout)},
         metrics={"rounding": rounding.share},
         details={"adapters": adapters, "untied": layout.unties, "base_fingerprint": base.fingerprint.as_dict()},

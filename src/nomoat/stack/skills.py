@@ -9,15 +9,14 @@ from pathlib import Path
 
 from nomoat.core.errors import NotFound, UsageError
 from nomoat.core.records import Note, Progress, Record
-from nomoat.core.store import Store, read_lineage
-from nomoat.data.encode import encode_rows
-from nomoat.data.encode_options import EncodeOptions
+from nomoat.core.store import Store
 from nomoat.data.load import load_rows
 from nomoat.engine.names import Worn
 from nomoat.engine.score import loss
 from nomoat.model.delta import Stack
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
+from nomoat.train.rehearsal import data_sets_of, encode_as_learned
 
 MOST_SUBSETS_OF = 6  # adapters: 64 subsets, each measured on every skill
 
@@ -50,7 +49,7 @@ def losses_of(base: Base) -> Score:
 def read_skills(
     store: Store, base: Base, worn: Worn, folders: Sequence[Path], *, data: Sequence[str], split: str, limit: int
 ) -> Generator[Record, None, tuple[Skill, ...]]:
-    """The skills of a stack: each adapter's rows of ``split``, ``limit`` at most.
+    """The skills of a stack: each adapter's rows of ``split``, ``limit`` at most; a combined one has several skills.
 
     ``data`` names one data set for each adapter; by default their lineages do. Adapters whose data are not here are
     said and left out. Raises ``UsageError`` where no skill can be measured.
@@ -59,38 +58,28 @@ def read_skills(
         raise UsageError(f"{len(data)} data sets for {len(worn)} adapters", hint="name one for each, in their order")
     skills = []
     for number, (adapter, _) in enumerate(worn):
-        name = data[number] if data else data_of_adapter(store, folders[number])
-        if not name:
+        names = [data[number]] if data else data_sets_of(store, folders[number])
+        if not names:
             yield Note(f"{adapter.name}: what it was trained on is not here, so it is not measured", warning=True)
-            continue
-        rows = _rows(store, base, folders[number], name, split, limit)
-        if not rows:
-            yield Note(f"{adapter.name}: {name} has no row held out as {split}, so it is not measured", warning=True)
-            continue
-        skills.append(Skill(adapter.name, name, rows))
+        for name in names:
+            rows = _rows(store, base, folders[number], name, split, limit)
+            if rows:
+                skills.append(Skill(adapter.name, name, rows))
+            else:
+                yield Note(f"{adapter.name}: {name} holds no row back as {split}, so it is not measured", warning=True)
     if not skills:
         raise UsageError("no skill of the stack can be measured", hint="--data NAME,NAME names a data set for each")
     return tuple(skills)
 
 
-def data_of_adapter(store: Store, folder: Path) -> str:
-    """The data set that an adapter's lineage names, where it is in the store; empty where not."""
-    lineage = read_lineage(folder)
-    named = [parent.name for parent in lineage.parents if parent.kind == "data"] if lineage is not None else []
-    return next((name for name in named if name in store.names("data")), "")
-
-
 def _rows(store: Store, base: Base, folder: Path, data: str, split: str, limit: int) -> tuple[Encoded, ...]:
-    lineage = read_lineage(folder)
-    chat = str(lineage.options.get("chat", "auto")) if lineage is not None else "auto"
-    how = EncodeOptions(max_seq_len=base.decoder.config.max_seq_len, chat=chat)
     try:
         rows = load_rows(store.find("data", data), split)[:limit]
     except NotFound:
         if data not in store.names("data"):
             raise
         return ()
-    return tuple(encode_rows(rows, base.tokenizer, base.template, how).rows[:limit])
+    return encode_as_learned(base, folder, rows, longest=base.decoder.config.max_seq_len)[:limit]
 
 
 def every_subset(worn: Worn, skills: Sequence[Skill], score: Score) -> Generator[Progress, None, list[SubsetScores]]:

@@ -11,17 +11,22 @@ from nomoat.core.store import Lineage, Store, write_lineage
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import Adapter
 from nomoat.model.load import Base
+from nomoat.train.rehearsal import RESERVOIR
 
 TEMPLATE_FILE = "chat_template.jinja"  # where transformers looks for a tokenizer's template
 CARD_FILE = "README.md"
 
 
-def write_artefact(store: Store, lineage: Lineage, adapter: Adapter, base: Base, *, replace: bool) -> Path:
-    """Write ``adapters/<name>``, whole or not at all."""
+def write_artefact(
+    store: Store, lineage: Lineage, adapter: Adapter, base: Base, *, replace: bool, kept_rows: str = ""
+) -> Path:
+    """Write ``adapters/<name>``, whole or not at all. ``kept_rows``: JSON lines that stay with it for rehearsal."""
     with store.writing("adapters", lineage.name, replace=replace) as folder:
         save_adapter(adapter, folder)
         if base.template.kind != "base":  # the base has none of its own: what was learned with must travel along
             atomic_write(folder / TEMPLATE_FILE, base.template.source)
+        if kept_rows:
+            atomic_write(folder / RESERVOIR, kept_rows)
         atomic_write(folder / CARD_FILE, card(lineage, adapter, base))
         write_lineage(folder, lineage)
     return store.path("adapters", lineage.name)
@@ -38,7 +43,7 @@ def card(lineage: Lineage, adapter: Adapter, base: Base) -> str:
         f"{_loss_sentence(metrics)}\n\n"
         f"Base: {base.fingerprint.shape}. Licence: {lineage.licence}, from the base and the data. "
         "Options, hashes and figures: `nomoat.json`.\n\n"
-        f"```\nnomoat chat {adapter.base_name}+{lineage.name}\n```\n\n"
+        f"```\nnomoat chat {lineage.options.get('on') or adapter.base_name}+{lineage.name}\n```\n\n"
         f"{how_to_load(lineage.name)}"
     )
 

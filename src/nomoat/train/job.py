@@ -18,20 +18,22 @@ from nomoat.data.encode import EncodedSet, EncodeOptions, encode_rows
 from nomoat.data.general import general_rows
 from nomoat.data.load import load_rows
 from nomoat.data.pack import Packed, count_steps
-from nomoat.engine.names import open_base
+from nomoat.engine.names import Worn, open_base, open_stack, worn_folders
 from nomoat.model.adapters import Adapter, AdapterConfig
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
 from nomoat.train.dataset import find_or_add
 from nomoat.train.options import TuneOptions
-from nomoat.train.parents import Origin, base_origin, data_origin, split_hashes
+from nomoat.train.parents import Origin, adapter_origins, base_origin, data_origin, split_hashes
 from nomoat.train.prefix import Prefix
+from nomoat.train.rehearsal import EarlierSkill, earlier_skills, with_rehearsal
 from nomoat.train.sft import SftBatches, sft_task
 from nomoat.train.state import Task
 
 _EVAL_SHARE = 0.12  # of the run's work that may go to held-out measurements
 _EVALS_PER_EPOCH = 8
 _FORWARD_SHARE = 0.4
+_MOST_REHEARSED = 4096  # rows of each earlier skill
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class Job:
     """Base, fresh adapter, encoded rows. ``made_of`` is what the result's bytes depend on besides the options.
 
     ``options`` name the data set by its place in the store, and a base outside of it by its absolute path.
-    ``rehearsed`` are general rows, learned among the others.
+    ``rehearsed`` are general rows, learned among the others. ``under`` is the frozen stack that the adapter learns on
+    top of, ``earlier`` what its adapters can do.
     """
 
     options: TuneOptions
@@ -51,6 +54,9 @@ class Job:
     data_origin: Origin
     made_of: dict[str, Any]
     rehearsed: list[Encoded] = dataclasses.field(default_factory=list)
+    under: Worn = ()
+    under_origins: tuple[Origin, ...] = ()
+    earlier: list[EarlierSkill] = dataclasses.field(default_factory=list)
 
     def batches(self, pack_tokens: int) -> SftBatches:
         """The steps of the run, packed to that many tokens."""
@@ -58,7 +64,7 @@ class Job:
         return SftBatches(
             self.learned,
             [
-                *(f"train.jsonl:{source + 1}" for source in self.rows.sources),
+                *(f"train.jsonl:{at + 1}" if at >= 0 else f"revisited:{-at}" for at in self.rows.sources),
                 *(f"general row {number + 1}" for number in range(len(self.rehearsed))),
             ],
             batch_size=options.batch_size,
@@ -73,7 +79,17 @@ class Job:
 
     def task(self, batches: SftBatches, prefix: Prefix | None = None) -> Task[Packed]:
         """What the loop runs. ``prefix`` gives what enters the first layer that learns."""
-        return sft_task(self.base, self.adapter, batches, self.held_out, self.options.lora_plus_ratio, prefix)
+        options = self.options
+        return sft_task(
+            self.base,
+            self.adapter,
+            batches,
+            self.held_out,
+            options.lora_plus_ratio,
+            prefix,
+            under=self.under,
+            orthogonal=options.orthogonal,
+        )
 
     @property
     def frozen_layers(self) -> int:
@@ -109,31 +125,65 @@ class Job:
 
 def prepare(options: TuneOptions, store: Store, beside: Job | None = None) -> Generator[Record, None, Job]:
     """Load the base, encode the rows, make the adapter. A job ``beside`` it on the same base lends what they share."""
-    path = resolve_base(store, options.base)
+    if not options.on:
+        resolve_base(store, options.base)
     folder = yield from find_or_add(store, options.data)
     if beside is None:
         yield Progress("opening the base", 0, None)
-    base = open_base(store, options.base) if beside is None else beside.base
+    base, under = open_under(options, store) if beside is None else (beside.base, beside.under)
     if beside is not None and _encoding(beside.options) == (folder.name, *_encoding(options)[1:]):
-        rows, held_out = beside.rows, beside.held_out
+        rows, held_out, earlier = beside.rows, beside.held_out, beside.earlier
     else:
         rows, held_out = yield from _encode(options, folder, base)
+        earlier = _earlier(options, store, base)
+        rows = with_rehearsal(rows, earlier, options.revisit)
     rehearsed = _rehearsed(options, base)
     config = adapter_config(options, base.decoder.config.n_layers)
     adapter = base.new_adapter(config, seed=options.seed, name=options.name)
-    of_base = base_origin(store, options.base, base) if beside is None else beside.base_origin
+    of_base = base_origin(store, options.base or base.name, base) if beside is None else beside.base_origin
     made_of = {
         "base": base.fingerprint.exact,
         **split_hashes(folder),
         "tokens": _hash([*rows.rows, *rehearsed, *held_out]),
     }
-    yield Note(
-        f"{base.name}, adapter of {adapter.n_parameters / 1e6:.2f} M parameters, {len(rows.rows):,} rows"
-        + (f" and {len(rehearsed):,} general ones" if rehearsed else "")
-        + f", {len(held_out):,} held out"
+    origins = adapter_origins(worn_folders(store, options.on)) if options.on else ()
+    made_of |= {f"under {origin.parent.name}": origin.parent.sha256 for origin in origins}
+    yield Note(_account_of(base, under, adapter, rows, len(rehearsed), len(held_out)))
+    named = dataclasses.replace(options, data=folder.name, base=_lasting_name(options.base, base, store))
+    of_data = data_origin(folder)
+    return Job(named, base, adapter, rows, held_out, of_base, of_data, made_of, rehearsed, under, origins, earlier)
+
+
+def open_under(options: TuneOptions, store: Store) -> tuple[Base, Worn]:
+    """The base, and the stack it wears while a new adapter learns on top: frozen."""
+    if not options.on:
+        return open_base(store, options.base), ()
+    base, worn = open_stack(store, options.on)
+    if not worn:
+        raise UsageError(f"--on {options.on!r} wears no adapter", hint=f"--base {options.on}")
+    for adapter, _ in worn:
+        for parameter in adapter.parameters().values():
+            parameter.requires_grad_(False)
+    return base, worn
+
+
+def _earlier(options: TuneOptions, store: Store, base: Base) -> list[EarlierSkill]:
+    if not options.on:
+        return []
+    most = max(options.eval_rows, _MOST_REHEARSED if options.revisit else 0)
+    folders = worn_folders(store, options.on)
+    return earlier_skills(store, base, folders, longest=options.max_seq_len, most=most, seed=options.seed)
+
+
+def _account_of(base: Base, under: Worn, adapter: Adapter, rows: EncodedSet, general: int, held_out: int) -> str:
+    worn = "".join(f"+{each.name}" for each, _ in under)
+    revisited = sum(source < 0 for source in rows.sources)
+    return (
+        f"{base.name}{worn}, adapter of {adapter.n_parameters / 1e6:.2f} M parameters, {len(rows.rows):,} rows"
+        + (f" ({revisited:,} of them of earlier skills)" if revisited else "")
+        + (f" and {general:,} general ones" if general else "")
+        + f", {held_out:,} held out"
     )
-    named = dataclasses.replace(options, data=folder.name, base=_lasting_name(options.base, path))
-    return Job(named, base, adapter, rows, held_out, of_base, data_origin(folder), made_of, rehearsed)
 
 
 def _encoding(options: TuneOptions) -> tuple[Any, ...]:
@@ -141,9 +191,11 @@ def _encoding(options: TuneOptions) -> tuple[Any, ...]:
     return options.data, options.max_seq_len, options.over_length, options.loss, options.chat, options.eval_rows
 
 
-def _lasting_name(spec: str, path: Path) -> str:
+def _lasting_name(spec: str, base: Base, store: Store) -> str:
     """A name in the store as it is, a path made absolute: what a run writes down must hold in any folder."""
-    return str(path) if Path(spec).expanduser().absolute() == path else spec
+    if not spec:  # the stack brought its base
+        return base.name if base.name in (*store.names("bases"), *store.names("models")) else str(base.path)
+    return str(base.path) if Path(spec).expanduser().absolute() == base.path else spec
 
 
 def _encode(

@@ -113,6 +113,8 @@ class Learner(Generic[P]):
 
     def update(self, batch: StepBatch[P], loss: float) -> Record:
         """Move the parameters along the gradient that stands; ``loss`` is the mean over the step."""
+        if self.task.penalty is not None:
+            self.task.penalty().backward()  # type: ignore[no-untyped-call]
         norm = self._clip(batch)
         # From here to the new state an interruption finds parameters that belong to no step; see leave_snapshot.
         self.updating = True

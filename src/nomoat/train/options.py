@@ -20,6 +20,14 @@ class TuneOptions:
 
     data: str = option("", "a data set's name, or a file or folder to make one from")
     base: str = option("", "the base model: a name in the store, a GGUF file or a Hugging Face folder", metavar="BASE")
+    on: str = option(
+        "", "instead of --base: a base and the adapters it wears while this one learns on top of them", metavar="STACK"
+    )
+    revisit: float = option(
+        0.0, "with --on, share of rows that are the earlier adapters' own: practice against forgetting"
+    )
+    orthogonal: float = option(0.0, "with --on, weight of a penalty against learning where the stack listens (O-LoRA)")
+    keep_rows: int = option(0, "keep this many training rows with the adapter for later rehearsal; they travel with it")
     name: str = option("", "the name of the adapter", metavar="NAME")
     replace: bool = option(False, "replace an adapter of that name")
 
@@ -110,6 +118,9 @@ _LEAST: dict[str, tuple[float, bool]] = {
     "clip": (0, True),
     "epochs": (0, False),
     "max_steps": (0, True),
+    "revisit": (0, True),
+    "orthogonal": (0, True),
+    "keep_rows": (0, True),
     "batch_size": (1, True),
     "pack_tokens": (2, True),
     "max_seq_len": (16, True),
@@ -128,8 +139,9 @@ def check(options: TuneOptions) -> None:
         _check_least(name, float(dataclasses.asdict(options)[name]), least, itself)
     if options.warmup >= 1:
         raise UsageError(f"--warmup {options.warmup:g} leaves no step to learn", hint="give a fraction, such as 0.03")
+    _check_stack(options)
     for name in ("data", "base") if options.dry_run else ("data", "base", "name"):
-        if not dataclasses.asdict(options)[name]:
+        if not dataclasses.asdict(options)[name] and not (name == "base" and options.on):
             what = "DATA" if name == "data" else f"--{name}"
             raise UsageError(f"{what} is missing", hint="nomoat tune DATA --base BASE --name NAME")
     if options.top_layers and "embed_tokens" in options.target_modules:
@@ -146,6 +158,18 @@ def check(options: TuneOptions) -> None:
         )
     if options.memory is not None and options.memory_bytes == 0:
         raise UsageError("--memory 0 is no memory at all", hint="write it as 4G or 512M")
+
+
+def _check_stack(options: TuneOptions) -> None:
+    """What only makes sense over a stack, or not over one."""
+    if options.on and options.base:
+        raise UsageError("--base and --on both name a base", hint="give --on BASE+ADAPTER alone")
+    if options.on and options.top_layers:
+        raise UsageError("--top-layers and --on: the layers below wear adapters", hint="leave one of them out")
+    if not options.on and (options.revisit or options.orthogonal):
+        raise UsageError("--revisit and --orthogonal need adapters to keep", hint="give --on BASE+ADAPTER")
+    if options.revisit > 0.9:
+        raise UsageError(f"--revisit {options.revisit:g} leaves too little to learn", hint="give at most 0.9")
 
 
 def _check_least(name: str, value: float, least: float, itself: bool) -> None:

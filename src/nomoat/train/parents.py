@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from nomoat.core.files import sha256_file
 from nomoat.core.store import Lineage, Parent, Store, read_lineage
+from nomoat.formats.peft import WEIGHTS
 from nomoat.model.load import Base
 
 UNKNOWN_LICENCE = "unknown"
@@ -64,6 +66,16 @@ def split_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of ``train.jsonl`` and ``valid.jsonl``: what the bytes of an adapter depend on."""
     names = ("train.jsonl", "valid.jsonl")
     return {name: sha256_file(folder / name) for name in names if (folder / name).is_file()}
+
+
+def adapter_origins(folders: Sequence[Path]) -> tuple[Origin, ...]:
+    """The records of adapters: the hashes of their weights, the licences that their lineages state."""
+    origins = []
+    for folder in folders:
+        lineage = read_lineage(folder)
+        licence = lineage.licence if lineage is not None else ""
+        origins.append(Origin(Parent("adapter", folder.name, sha256_file(folder / WEIGHTS)), licence))
+    return tuple(origins)
 
 
 def derived_licence(*licences: str) -> str:

@@ -120,7 +120,9 @@ class _Gate:
         layer = job.frozen_layers
         adapter = _started(job)
         batches = job.batches(job.options.pack_tokens)
-        self._task = sft_task(job.base, adapter, batches, (), 1.0, computed(job.base, layer) if layer else None)
+        self._task = sft_task(
+            job.base, adapter, batches, (), 1.0, computed(job.base, layer) if layer else None, under=job.under
+        )
         self._piece = _piece(batches)
         use(job, Arithmetic())
         self._loss, self._gradients = self._step()

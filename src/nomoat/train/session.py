@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from nomoat.core.errors import Interrupted
-from nomoat.core.records import Done, Note, Record, Saved
+from nomoat.core.records import Done, Note, Progress, Record, Saved
 from nomoat.core.store import Lineage, Store
 from nomoat.data.general import LICENCE
+from nomoat.engine.score import loss
 from nomoat.model.template import Encoded
 from nomoat.train.artefact import write_artefact
 from nomoat.train.checkpoint import Checkpoint, drop_checkpoints
@@ -20,6 +21,7 @@ from nomoat.train.parents import derived_licence
 from nomoat.train.peak import PeakMemory
 from nomoat.train.plot import draw_losses
 from nomoat.train.prefix import DTYPES, Prefix, PrefixCache, computed, drop_cache
+from nomoat.train.rehearsal import reservoir
 from nomoat.train.run import PLOT_FILE, Run, Settled
 from nomoat.train.sft import learned_tokens
 from nomoat.train.state import Outcome
@@ -35,7 +37,10 @@ def run_session(job: Job, run: Run, store: Store, checkpoint: Checkpoint | None)
         yield from remarks(outcome)
         lineage = lineage_of(job, run, outcome, peak.peak_bytes, prefix_s)
         draw_losses(run.log_path, run.path / PLOT_FILE)
-        path = write_artefact(store, lineage, job.adapter, job.base, replace=job.options.replace)
+        if job.earlier:
+            lineage.metrics["skills"] = yield from earlier_losses(job)
+        kept = kept_rows(job, store)
+        path = write_artefact(store, lineage, job.adapter, job.base, replace=job.options.replace, kept_rows=kept)
         run.finish(lineage.metrics)
         drop_checkpoints(run.path)
         del prefix  # a file that is mapped cannot be deleted everywhere
@@ -44,6 +49,30 @@ def run_session(job: Job, run: Run, store: Store, checkpoint: Checkpoint | None)
         raise Interrupted("stopped by you", hint=run.resume_command) from stop
     yield Saved(path, "adapter")
     yield Done("adapter", path, {"name": job.options.name, "run": run.id, **lineage.metrics})
+
+
+def earlier_losses(job: Job) -> Generator[Record, None, dict[str, Any]]:
+    """Held-out losses of the earlier skills, in nats a token, without the new adapter and with it."""
+    found: dict[str, Any] = {}
+    for done, skill in enumerate(job.earlier, start=1):
+        if skill.valid:
+            before = loss(job.base, skill.valid, job.under)[0]
+            after = loss(job.base, skill.valid, (*job.under, (job.adapter, 1.0)))[0]
+            found[skill.data] = {"adapter": skill.adapter, "before": before, "after": after}
+        yield Progress("measuring earlier skills", done, len(job.earlier), "skills")
+    worse = [f"{data} ({each['before']:.4f} to {each['after']:.4f})" for data, each in found.items()
+             if each["after"] > 1.02 * each["before"]]  # fmt: skip
+    if worse:
+        yield Note(f"earlier skills lost: {', '.join(worse)}; --revisit 0.2 practises them again", warning=True)
+    return found
+
+
+def kept_rows(job: Job, store: Store) -> str:
+    """The training rows that stay with the adapter, as JSON lines; empty where none are asked for."""
+    if not job.options.keep_rows:
+        return ""
+    data = store.path("data", job.options.data)
+    return reservoir(data, job.options.keep_rows, licence=job.data_origin.licence, seed=job.options.seed)
 
 
 def frozen_prefix(
@@ -101,11 +130,12 @@ def remarks(outcome: Outcome) -> Generator[Note]:
 
 def lineage_of(job: Job, run: Run, outcome: Outcome, peak_bytes: int, prefix_s: float) -> Lineage:
     """The record of the finished adapter."""
+    under = job.under_origins
     return Lineage(
         kind="adapters",
         name=job.options.name,
-        licence=derived_licence(job.base_origin.licence, job.data_origin.licence),
-        parents=(job.base_origin.parent, job.data_origin.parent),
+        licence=derived_licence(job.base_origin.licence, job.data_origin.licence, *(each.licence for each in under)),
+        parents=(job.base_origin.parent, job.data_origin.parent, *(each.parent for each in under)),
         options=run.record.options,
         metrics=_metrics(job, run, outcome, peak_bytes, prefix_s),
         details={

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from nomoat.core.errors import DataError, UsageError
 from nomoat.data.pack import Packed, order, pack
+from nomoat.engine.names import Worn
 from nomoat.model.adapters import Adapter
 from nomoat.model.cache import Layout
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
 from nomoat.train.cost import Work
+from nomoat.train.orthogonal import orthogonality
 from nomoat.train.plan import Outline
 from nomoat.train.prefix import Prefix
 from nomoat.train.probe import Sample
@@ -90,9 +92,14 @@ def sft_task(
     held_out: Sequence[Encoded],
     lora_plus_ratio: float,
     prefix: Prefix | None = None,
+    under: Worn = (),
+    orthogonal: float = 0.0,
 ) -> Task[Packed]:
-    """Supervised tuning of ``adapter`` over ``base`` as the loop wants it."""
-    stack = ((adapter, 1.0),)
+    """Supervised tuning of ``adapter`` over ``base``, which wears the frozen stack ``under``, as the loop wants it.
+
+    ``orthogonal`` weighs the penalty against learning where that stack listens (``orthogonal.py``).
+    """
+    stack = (*under, (adapter, 1.0))
     pieces = pack(held_out, batches.pack_tokens)
 
     def loss(piece: Packed) -> Tensor:
@@ -108,7 +115,8 @@ def sft_task(
     parameters = adapter.parameters()
     # LoRA+ (Hayou et al. 2024, section 4): B, the factor that starts at zero, learns faster than A.
     scale = {name: lora_plus_ratio for name in parameters if ".lora_B" in name}
-    return Task(parameters, batches, loss, evaluate if pieces else None, scale)
+    penalty = orthogonality(adapter, under, orthogonal) if under and orthogonal else None
+    return Task(parameters, batches, loss, evaluate if pieces else None, scale, penalty)
 
 
 # -- what the plan needs to know

@@ -57,7 +57,8 @@ class Task(Generic[P]):
     """A training method, as the loop sees it.
 
     ``loss`` returns the *summed* loss of a piece, differentiable in ``parameters``; the loop divides by the
-    step's count and runs the backward pass. ``lr_scale`` multiplies the rate of the parameters it names.
+    step's count and runs the backward pass. ``lr_scale`` multiplies the rate of the parameters it names. ``penalty``
+    is added to each step's loss, once, whatever its rows are.
     """
 
     parameters: Mapping[str, torch.nn.Parameter]
@@ -65,6 +66,7 @@ class Task(Generic[P]):
     loss: Callable[[P], Tensor]
     evaluate: Callable[[], HeldOut] | None = None
     lr_scale: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    penalty: Callable[[], Tensor] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from nomoat.train.peak import PeakMemory
 from nomoat.train.plot import draw_losses
 from nomoat.train.prefix import Prefix, drop_cache
 from nomoat.train.run import PLOT_FILE
-from nomoat.train.session import frozen_prefix, lineage_of, loop_options
+from nomoat.train.session import frozen_prefix, kept_rows, lineage_of, loop_options
 from nomoat.train.state import Outcome
 from nomoat.train.sweep_run import SweepRun
 from nomoat.train.together import joint_gradients
@@ -139,4 +139,5 @@ def _save(store: Store, swept: SweepRun, job: Job, lineage: Lineage, place: int,
     draw_losses(run.log_path, run.path / PLOT_FILE)
     run.finish(lineage.metrics)
     named = dataclasses.replace(lineage, name=name)
-    return write_artefact(store, named, job.adapter, job.base, replace=job.options.replace or ours)
+    kept, replace = kept_rows(job, store), job.options.replace or ours
+    return write_artefact(store, named, job.adapter, job.base, replace=replace, kept_rows=kept)

@@ -154,6 +154,7 @@ def test_a_dry_run_prices_all_of_them(options: TuneOptions) -> None:
         ("data=a,b", "best", {}, "cannot be compared"),
         ("lr=1e-3,1e-2", "best", {"eval_rows": 0}, "no best adapter"),
         ("lr=1e-3,1e-2", "best", {"minutes": 5.0}, "no --minutes"),
+        ("lr=1e-3,1e-2", "best", {"on": "base+one"}, "on the bare base"),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_refused(

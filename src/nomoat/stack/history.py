@@ -1,0 +1,77 @@
+"""Skills over the generations of an adapter: each that learned on top of others wrote down what became of theirs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nomoat.core.artefacts import Artefact, locate, read_kind
+from nomoat.core.errors import UsageError
+from nomoat.core.files import disk_errors
+from nomoat.core.store import Lineage, Store
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Generation:
+    """One adapter of a descent: how it was made, its size, and held-out losses by data set, in nats a token."""
+
+    name: str
+    made: str
+    parameters: int
+    losses: dict[str, float]
+
+
+def generations(store: Store, artefact: Artefact) -> list[Generation]:
+    """The adapter and the adapters it descends from, earliest first. Raises ``UsageError`` for another kind."""
+    if artefact.kind != "adapters" or artefact.lineage is None:
+        raise UsageError(f"{artefact.spec} has no history of skills", hint="nomoat show ADAPTER --history")
+    return [_generation(lineage) for lineage in _earliest_first(store, artefact.lineage, set())]
+
+
+def _earliest_first(store: Store, lineage: Lineage, seen: set[str]) -> Iterator[Lineage]:
+    """Parents before children, each once; a loop in damaged records is cut."""
+    seen.add(lineage.name)
+    for parent in lineage.parents:
+        if read_kind(parent.kind) != "adapters" or parent.name in seen or parent.name not in store.names("adapters"):
+            continue
+        theirs = locate(store, f"adapters/{parent.name}").lineage
+        if theirs is not None:
+            yield from _earliest_first(store, theirs, seen)
+    yield lineage
+
+
+def _generation(lineage: Lineage) -> Generation:
+    metrics = lineage.metrics
+    data = next((parent.name for parent in lineage.parents if parent.kind == "data"), "")
+    losses = {name: float(each["after"]) for name, each in (metrics.get("skills") or {}).items()}
+    if data and metrics.get("held_out_loss_after") is not None:
+        losses[data] = float(metrics["held_out_loss_after"])
+    made = f"learned {data}" if data else str(lineage.options.get("method", ""))
+    return Generation(lineage.name, made, int(metrics.get("adapter_parameters") or 0), losses)
+
+
+def skills_of(history: Sequence[Generation]) -> list[str]:
+    """All data sets that were measured, in the order they came in."""
+    return list(dict.fromkeys(name for each in history for name in each.losses))
+
+
+def draw_history(history: Sequence[Generation], target: Path) -> None:
+    """A line for each skill over the generations, as a PNG."""
+    # Here and not above: matplotlib takes half a second to import, and only this function needs it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(5.0, 1.5 + 0.6 * len(history)), 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for skill in skills_of(history):
+        points = [(place, each.losses[skill]) for place, each in enumerate(history) if skill in each.losses]
+        places, losses = zip(*points)
+        axes.plot(places, losses, marker="o", markersize=3.5, linewidth=1.4, label=skill)
+    axes.set_xticks(range(len(history)), [each.name for each in history], rotation=45, ha="right", fontsize=8)
+    axes.set(ylabel="held-out loss (nats a token)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8)
+    with disk_errors(target):
+        FigureCanvasAgg(figure).print_png(str(target))  # type: ignore[no-untyped-call]

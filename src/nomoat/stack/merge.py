@@ -64,7 +64,7 @@ def merge(spec: str, store: Store, *, name: str, dtype: str = "", replace: bool 
         raise UnsupportedType(
             "is quantized, and merging into its blocks would lose part of the update",
             file=base.path,
-            hint="merge into the Hugging Face folder of the base; served as a stack nothing is lost",
+            hint=f"take the Hugging Face folder of the base, or: nomoat export {spec} --to gguf --name {name}",
         )
     layout = layout_of(base, worn, dtype)
     rounding = Rounding()

@@ -132,7 +132,7 @@ def test_pointers_need_no_alignment_and_rows_may_lie_apart(instruction_set: int)
     shifted = [torch.empty(t.numel() + 1, dtype=t.dtype)[1:].view(t.shape).copy_(t) for t in (*got, weight.weights)]
     rest = (weight.scales, weight.starts, weight.kept_weights)
     calls = [
-        int8_native.product(*inputs, *rest, group=128, outputs=65, bias=None, instruction_set=instruction_set)
+        int8_native.product(*inputs, *rest, group=chosen.group, outputs=65, bias=None, instruction_set=instruction_set)
         for inputs in ((*got, weight.weights), shifted)
     ]
     assert torch.equal(*calls)

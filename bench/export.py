@@ -28,7 +28,7 @@ from nomoat.engine.names import Worn  # noqa: E402
 from nomoat.export.checked_rows import CheckedRows, rows_to_check  # noqa: E402
 from nomoat.export.gguf_model import Merge, write_model  # noqa: E402
 from nomoat.export.importance import measure_importance  # noqa: E402
-from nomoat.export.llama_cpp import check_llama_cpp, installed  # noqa: E402
+from nomoat.export.llama_cpp import Loaded, check_llama_cpp, installed  # noqa: E402
 from nomoat.export.logits import Bound, measure_damage  # noqa: E402
 from nomoat.model.adapters import AdapterConfig  # noqa: E402
 from nomoat.model.load import Base, load_base  # noqa: E402
@@ -52,7 +52,7 @@ def line(base: Base, worn: Worn, preset: str, weighed: Any, rows: CheckedRows, f
     seconds = time.perf_counter() - started
     again = load_base(folder / "out.gguf")
     damage = finished(measure_damage((base, worn), (again, ()), rows.ids))
-    told = check_llama_cpp(folder / "out.gguf", None, (again, ()), rows.prompts, ANYTHING) if installed() else None
+    told = check_llama_cpp(Loaded(folder / "out.gguf"), (again, ()), rows.prompts, ANYTHING) if installed() else None
     llama = f"{told.kl:.4f} | {told.agreement:.1%}" if told else "- | -"
     size = (folder / "out.gguf").stat().st_size / 1e6
     return (

@@ -58,6 +58,7 @@ def _receipt(done: Done) -> str:
     )
     if told is not None:
         lines.append(
-            f"llama.cpp    {told['prompts']} prompts: KL {told['kl']:.2g}, {told['agreement']:.1%} of its greedy tokens"
+            f"llama.cpp    {told['chats']} conversations as in training; {told['prompts']} prompts: KL"
+            f" {told['kl']:.2g}, {told['agreement']:.1%} of its greedy tokens"
         )
     return "\n".join([*lines, f"licence      {result['licence']}"])

@@ -17,7 +17,7 @@ from nomoat.export.importance import measure_importance
 from nomoat.export.options import ExportOptions
 from nomoat.export.parity import Receipt, check_parity
 from nomoat.export.presets import PRESETS
-from nomoat.export.write import WRITERS, Export
+from nomoat.export.write import WRITERS, Export, beside
 from nomoat.formats.blocks import TYPES
 from nomoat.formats.peft import WEIGHTS
 from nomoat.formats.weights import Floats
@@ -40,6 +40,8 @@ def export(options: ExportOptions, store: Store) -> Generator[Record]:
         raise UsageError(f"{options.model!r} is a base without an adapter", hint="name one: BASE+ADAPTER")
     rows = rows_to_check(store, base, worn, options.rows, options.conversations)
     yield Note(f"checking with {len(rows.encoded)} rows of {rows.source}")
+    if options.to == "gguf" and worn and base.path.is_file():
+        yield Note("the stack goes into the base's blocks, which are rounded again; --to gguf-lora rounds nothing")
     importance = yield from _importance(options, base, worn, rows)
     what = Export(base, worn, options, options.name or target.name, importance)
     with _writing(options, store, target) as folder:
@@ -76,6 +78,8 @@ def _importance(
     options: ExportOptions, base: Base, worn: Worn, rows: CheckedRows
 ) -> Generator[Record, None, Mapping[str, Floats]]:
     """What each column counts; nothing for types that need no such care."""
+    if options.to == "ollama" and beside(base, worn, options):
+        return {}
     preset = PRESETS.get(options.used_type)
     coarse = preset is not None and TYPES[preset.type].type_size < TYPES[preset.type].block_size
     if not (options.importance and coarse and options.to in ("gguf", "ollama")):

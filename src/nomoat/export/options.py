@@ -14,7 +14,7 @@ _TYPES = {
     "gguf": _MODEL_TYPES,
     "hf": ("", "F32", "F16", "BF16"),
     "peft": ("",),
-    "ollama": ("", *_MODEL_TYPES),
+    "ollama": _MODEL_TYPES,
 }
 
 
@@ -31,7 +31,8 @@ class ExportOptions:
     )
     type: str = option(
         "",
-        "gguf, ollama: Q4_K_M, Q8_0, Q6_K, Q5_K_M, Q4_0, F16, BF16, F32; gguf-lora: F32, F16, Q8_0; hf: F32, F16, BF16",
+        "gguf: Q4_K_M (else), Q8_0, Q6_K, Q5_K_M, Q4_0, F16, BF16, F32; ollama: the same, else a GGUF base is left as"
+        " it is; gguf-lora: F32 (else), F16, Q8_0; hf: F32, F16, BF16, else as the base",
     )
     out: str = option("", "the folder to write", metavar="PATH")
     name: str = option("", "write into the store instead (gguf, hf: a model; peft: an adapter)", metavar="NAME")

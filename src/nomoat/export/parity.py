@@ -13,13 +13,14 @@ from typing import Any
 
 from nomoat.core.records import Note, Record
 from nomoat.export.checked_rows import CheckedRows
-from nomoat.export.llama_cpp import LlamaCppReceipt, check_llama_cpp, installed
+from nomoat.export.llama_cpp import Chat, LlamaCppReceipt, Loaded, check_llama_cpp, installed
 from nomoat.export.logits import BOUNDS, Bound, Damage, measure_damage
 from nomoat.export.options import ExportOptions
 from nomoat.export.tokens import Runtime, TokenReceipt, check_tokens
 from nomoat.model.adapters import adaptable
 from nomoat.model.delta import Stack
 from nomoat.model.load import Base
+from nomoat.model.template import prompt_ids
 
 _FLOATS = ("F32", "F16", "BF16")
 # llama.cpp rounds activations to 8 bits before it multiplies with blocks; we do not. That is its own, small noise.
@@ -67,16 +68,26 @@ def check_parity(
     damage.check(bound, f"the exported {exported.type}")
     told = None
     if exported.model is not None and options.llama_cpp and installed():
-        told = _ask_llama_cpp(exported, rows)
+        told = _ask_llama_cpp(trained, exported, rows)
     elif exported.model is not None and options.llama_cpp:
         yield Note("llama.cpp was not asked: xllamacpp is not installed (pip install xllamacpp)")
     return Receipt(rows.source, tokens, damage, bound, told)
 
 
-def _ask_llama_cpp(exported: Exported, rows: CheckedRows) -> LlamaCppReceipt | None:
-    """Against the exported file in our engine, so that only the reading of the file is compared."""
+def _ask_llama_cpp(trained: tuple[Base, Stack], exported: Exported, rows: CheckedRows) -> LlamaCppReceipt | None:
+    """Prompts against training; predictions against the file in our engine, so that only the reading of it counts."""
     assert exported.model is not None
     exact = all(weight.type in _FLOATS for weight in adaptable(exported.base.decoder).values())
     bound = _LLAMA_CPP[exact]
-    reference = (exported.base, exported.stack)
-    return check_llama_cpp(exported.model, exported.lora, reference, rows.prompts[:_LLAMA_CPP_PROMPTS], bound)
+    base, apart = trained[0], exported.lora is not None and trained[0].template.kind != "base"
+    chats = [
+        Chat(messages[:-1], prompt_ids(base.tokenizer, base.template, messages[:-1]))
+        for messages in rows.conversations[:_LLAMA_CPP_PROMPTS]
+    ]
+    return check_llama_cpp(
+        Loaded(exported.model, exported.lora, base.template.source if apart else ""),
+        (exported.base, exported.stack),
+        rows.prompts[:_LLAMA_CPP_PROMPTS],
+        bound,
+        chats,
+    )

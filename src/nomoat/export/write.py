@@ -83,13 +83,18 @@ def write_peft_folder(export: Export, folder: Path) -> Writing:
     return Exported(export.base, ((adapter, 1.0),), runtime_of(export.base), "F32")
 
 
+def beside(base: Base, worn: Worn, options: ExportOptions) -> bool:
+    """Whether Ollama gets the base's own file and the stack beside it: so nothing is rounded again."""
+    return base.path.is_file() and not options.type and bool(worn)
+
+
 def write_ollama(export: Export, folder: Path) -> Writing:
     """A ``Modelfile`` with a merged model beside it; over a GGUF base and without a type, with the stack as a LoRA."""
-    apart = export.base.path.is_file() and not export.options.type and bool(export.worn)
+    apart = beside(export.base, export.worn, export.options)
     if apart:
         exported = yield from write_gguf_lora(export, folder, "F32")
     else:
-        exported = yield from write_gguf_model(export, folder, export.options.type or "Q4_K_M")
+        exported = yield from write_gguf_model(export, folder)
     words = exported.base.tokenizer
     stops = stops_of([words.text_of(token) for token in words.eos_ids])
     template = derive_template(export.base.template, bos=exported.runtime.added_bos)

@@ -20,6 +20,8 @@ from nomoat.engine.sampling import Sampling as Sampling
 from nomoat.evening import EveningOptions as EveningOptions
 from nomoat.evening import evening as _evening
 from nomoat.evening import resume_evening as _resume_evening
+from nomoat.export.job import export as _export
+from nomoat.export.options import ExportOptions as ExportOptions
 from nomoat.hub.pull import pull as _pull
 from nomoat.hub.sources import PullOptions as PullOptions
 from nomoat.judge.against import DuelOptions as DuelOptions
@@ -133,6 +135,11 @@ def exam(options: ExamOptions, *, show: Show | None = None, store: Store | None 
 def duel(options: DuelOptions, *, show: Show | None = None, store: Store | None = None) -> Any:
     """Two models on the same questions before a judge. Returns the win rates, or why they are withheld."""
     return _finish(_against(options, store or Store()), show)
+
+
+def export(options: ExportOptions, *, show: Show | None = None, store: Store | None = None) -> Any:
+    """Take a stack to GGUF, PEFT, Hugging Face or Ollama. Returns the parity receipt."""
+    return _finish(_export(options, store or Store()), show)
 
 
 def answer(

@@ -47,7 +47,7 @@ def vocabulary_keys(folder: Path, words: Tokenizer, rows: int) -> dict[str, Valu
         "tokenizer.ggml.model": "gpt2" if byte_level else "llama",
         "tokenizer.ggml.pre": _pre(read.backend, model, folder) if byte_level else "default",
         "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": [_type(token, i, read, words) for i, token in enumerate(tokens)],
+        "tokenizer.ggml.token_type": _types(tokens, read, words),
     }
     if byte_level:
         keys["tokenizer.ggml.merges"] = [" ".join(pair) for pair in _merges(model)]
@@ -64,13 +64,17 @@ def _tokens(backend: Backend, rows: int, folder: Path) -> list[str]:
     return [by_id.get(i, f"[PAD{i}]") for i in range(rows)]
 
 
-def _type(token: str, i: int, read: FolderTokenizer, words: Tokenizer) -> int:
+def _types(tokens: list[str], read: FolderTokenizer, words: Tokenizer) -> list[int]:
+    added = read.backend.get_added_tokens_decoder()
+    return [_type(token, i, i in added, read, words) for i, token in enumerate(tokens)]
+
+
+def _type(token: str, i: int, is_added: bool, read: FolderTokenizer, words: Tokenizer) -> int:
     if i == words.unk_id:
         return UNKNOWN
     if token in words.specials:
         return CONTROL
-    added = read.backend.get_added_tokens_decoder() if token.startswith(("<", "[")) else {}
-    if i in added:
+    if is_added:
         return USER_DEFINED
     if _BYTE_PIECE.fullmatch(token):
         return BYTE

@@ -50,10 +50,10 @@ constexpr int PARTS = LANES / WIDTH;
 constexpr int TILE_W = NM_VECTOR == 512 ? 4 : 2;
 constexpr int TILE_X = NM_VECTOR == 512 ? 4 : 2;
 
-// sums[i][m][lane] += w[i][k] x[m][k] for W rows of w, PIECE floats apart, and M rows of x, `stride` floats apart.
+// sums[i][m][lane] += w[i][k] x[m][k] for W rows of w, `apart` floats apart, and M rows of x, `stride` floats apart.
 // n is a multiple of LANES. sums are MAX_ROWS * LANES floats apart in i, LANES in m.
 #define NM_DOT(NAME, W, M)                                                                                   \
-    static void NAME(const float* w, const float* x, int64_t stride, int64_t n, float* sums) {              \
+    static void NAME(const float* w, int64_t apart, const float* x, int64_t stride, int64_t n, float* sums) { \
         Vector sum[W][M][PARTS];                                                                             \
         for (int i = 0; i < W; ++i) {                                                                        \
             for (int m = 0; m < M; ++m) {                                                                    \
@@ -67,7 +67,7 @@ constexpr int TILE_X = NM_VECTOR == 512 ? 4 : 2;
                 for (int m = 0; m < M; ++m) {                                                                \
                     const Vector value = load(x + m * stride + k + p * WIDTH);                               \
                     for (int i = 0; i < W; ++i) {                                                            \
-                        const Vector weight = load(w + i * PIECE + k + p * WIDTH);                           \
+                        const Vector weight = load(w + i * apart + k + p * WIDTH);                           \
                         sum[i][m][p] = multiply_add(weight, value, sum[i][m][p]);                            \
                     }                                                                                        \
                 }                                                                                            \
@@ -89,24 +89,25 @@ NM_DOT(dot_one, 1, 1)
 #undef NM_DOT
 
 // The same for any n and any number of rows of x, and for TILE_W or fewer rows of w.
-static void dot(const float* w, int64_t n_w, const float* x, int64_t n_x, int64_t stride, int64_t n, float* sums) {
+static void dot(const float* w, int64_t n_w, int64_t apart, const float* x, int64_t n_x, int64_t stride, int64_t n,
+                float* sums) {
     const int64_t whole = n - n % LANES;
     const bool tile = n_w == TILE_W;
     for (int64_t i = 0; i < n_w; i += tile ? TILE_W : 1) {
-        const float* row = w + i * PIECE;
+        const float* row = w + i * apart;
         float* sum = sums + i * MAX_ROWS * LANES;
         int64_t m = 0;
         for (; m + TILE_X <= n_x; m += TILE_X) {
-            (tile ? dot_tile : dot_row)(row, x + m * stride, stride, whole, sum + m * LANES);
+            (tile ? dot_tile : dot_row)(row, apart, x + m * stride, stride, whole, sum + m * LANES);
         }
         for (; m < n_x; ++m) {
-            (tile ? dot_column : dot_one)(row, x + m * stride, stride, whole, sum + m * LANES);
+            (tile ? dot_column : dot_one)(row, apart, x + m * stride, stride, whole, sum + m * LANES);
         }
     }
     for (int64_t i = 0; i < n_w && whole < n; ++i) {
         for (int64_t m = 0; m < n_x; ++m) {
             for (int64_t k = whole; k < n; ++k) {
-                sums[(i * MAX_ROWS + m) * LANES + k - whole] += w[i * PIECE + k] * x[m * stride + k];
+                sums[(i * MAX_ROWS + m) * LANES + k - whole] += w[i * apart + k] * x[m * stride + k];
             }
         }
     }
@@ -136,23 +137,38 @@ static inline float add_up(const float* sums) {
 #endif
 }
 
+// The weights of rows [r, r + n_w) from column k on as floats: expanded into `room`, PIECE floats apart, or where they
+// lie if they are such already.
+static const float* floats_of(const Product& product, int64_t r, int64_t n_w, int64_t k, int64_t n, float* room,
+                              int64_t* apart) {
+    const BlockType& type = *product.type;
+    const uint8_t* piece = product.weights + r * product.row_stride + k / type.block_size * type.type_size;
+    if (type.ggml_id == 0 && reinterpret_cast<uintptr_t>(piece) % 4 == 0 && product.row_stride % 4 == 0) {
+        *apart = product.row_stride / 4;
+        return reinterpret_cast<const float*>(piece);
+    }
+    for (int64_t i = 0; i < n_w; ++i) {
+        expanders[type.index](piece + i * product.row_stride, n / type.block_size, room + i * PIECE);
+    }
+    *apart = PIECE;
+    return room;
+}
+
 // y[m, r] = sum_k x[m, k] W[r, k] for weight rows [begin, end). TILE_W rows are expanded piece by piece into buffers
 // that stay in the first-level cache, and every piece meets all rows of x before the next is expanded.
 static void matmul_rows(const Product& product, int64_t begin, int64_t end) {
-    alignas(64) float weights[TILE_W * PIECE];
+    alignas(64) float room[TILE_W * PIECE];
     alignas(64) float sums[TILE_W * MAX_ROWS * LANES];
-    const BlockType& type = *product.type;
-    const Expand expand = expanders[type.index];
     for (int64_t r = begin; r < end; r += TILE_W) {
         const int64_t n_w = std::min<int64_t>(TILE_W, end - r);
-        std::memset(sums, 0, sizeof sums);
+        for (int64_t i = 0; i < n_w; ++i) {
+            std::memset(sums + i * MAX_ROWS * LANES, 0, static_cast<size_t>(product.m) * LANES * sizeof(float));
+        }
         for (int64_t k = 0; k < product.cols; k += PIECE) {
             const int64_t n = std::min<int64_t>(PIECE, product.cols - k);
-            const uint8_t* piece = product.weights + r * product.row_stride + k / type.block_size * type.type_size;
-            for (int64_t i = 0; i < n_w; ++i) {
-                expand(piece + i * product.row_stride, n / type.block_size, weights + i * PIECE);
-            }
-            dot(weights, n_w, product.x + k, product.m, product.cols, n, sums);
+            int64_t apart = 0;
+            const float* weights = floats_of(product, r, n_w, k, n, room, &apart);
+            dot(weights, n_w, apart, product.x + k, product.m, product.cols, n, sums);
         }
         for (int64_t i = 0; i < n_w; ++i) {
             for (int64_t m = 0; m < product.m; ++m) {

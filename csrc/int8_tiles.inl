@@ -20,6 +20,7 @@ struct Tiles {
             config.row_bytes[i] = 4 * TILE;
             config.rows[i] = TILE;
         }
+        asm volatile("" ::"r"(&config) : "memory");  // g++ 12 thinks that only its first eight bytes are read
         _tile_loadconfig(&config);
     }
     ~Tiles() { _tile_release(); }

@@ -22,6 +22,7 @@ struct Tiles {
             config.row_bytes[i] = STRIDE;
             config.rows[i] = TILE;
         }
+        asm volatile("" ::"r"(&config) : "memory");  // g++ 12 thinks that only its first eight bytes are read
         _tile_loadconfig(&config);
     }
     ~Tiles() { _tile_release(); }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nomoat.model.decoder import Decoder
 
 MAX_ROWS = 64  # beyond, expanding every matrix once and multiplying in float32 is as fast
-MAX_ROWS_WITH_TILES = 16  # beyond, the products of ``Decoder.forward`` are faster than the ones in here
+MAX_ROWS_WITH_TILES = 16  # beyond, its products on tiles are faster; not its adapters, run by run
 
 AnglesOf = Callable[[Rope], tuple[Tensor, Tensor]]  # cosine and sine, (T, 1, half) each
 
@@ -35,9 +35,10 @@ class DecodeStep:
 
     def takes(self, layout: Layout, stack: AnyStack, cache: KVCache) -> bool:
         """Whether ``run`` gives what ``Decoder.forward`` would."""
-        if layout.n_tokens > most_rows() or torch.is_grad_enabled() or not native.available():
+        runs = _runs(layout, stack)
+        if layout.n_tokens > most_rows(len(runs)) or torch.is_grad_enabled() or not native.available():
             return False
-        worn = (adapter for own, _ in _runs(layout, stack) for adapter, _ in own)
+        worn = (adapter for own, _ in runs for adapter, _ in own)
         return not cache.int8 and cache.keys.is_cpu and all(self._table(adapter) is not None for adapter in worn)
 
     def run(self, x: Tensor, layout: Layout, stack: AnyStack, cache: KVCache, angles: AnglesOf) -> Tensor:
@@ -79,9 +80,9 @@ class DecodeStep:
         return worn
 
 
-def most_rows() -> int:
-    """Up to how many tokens a compiled step is faster than ``Decoder.forward`` here."""
-    return MAX_ROWS_WITH_TILES if native.has_wide() else MAX_ROWS
+def most_rows(n_runs: int = 1) -> int:
+    """Up to how many tokens, in runs of one stack, a compiled step is faster than ``Decoder.forward`` here."""
+    return MAX_ROWS_WITH_TILES if native.has_wide() and n_runs == 1 else MAX_ROWS
 
 
 def _runs(layout: Layout, stack: AnyStack) -> list[tuple[Stack, int]]:

@@ -115,6 +115,8 @@ def test_dora_a_gradient_and_a_long_batch_go_the_other_way(base: Base) -> None:
     with torch.inference_mode():
         assert step.takes(Layout([most_rows()]), (), cache)
         assert not step.takes(Layout([most_rows() + 1]), (), cache)
+        mixed = MixedStack([(), ((adapter(base), 1.0),)], [1, most_rows(2) - 1])
+        assert step.takes(Layout([most_rows(2)]), mixed, cache)
         assert not step.takes(Layout([1]), ((adapter(base, use_dora=True), 1.0),), cache)
         assert not step.takes(Layout([1]), (), KVCache(base.decoder.config, 2, int8=True))
     assert not step.takes(Layout([1]), (), cache)

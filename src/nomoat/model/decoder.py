@@ -18,7 +18,8 @@ from nomoat.model.attend import attend
 from nomoat.model.cache import KVCache, Layout
 from nomoat.model.config import ModelConfig, Rope
 from nomoat.model.delta import EMPTY, AnyStack, MixedStack, deltas_at
-from nomoat.model.linear import Embedding, Linear, recomputed, together
+from nomoat.model.linear import Embedding, Linear, together
+from nomoat.model.recompute import GateAndUp, Recipe, Recipes, Recompute
 from nomoat.model.step import DecodeStep
 
 _HEAD_SLICE = 16384  # vocabulary rows expanded at once
@@ -73,6 +74,11 @@ class RMSNorm(nn.Module):
         """``x + scale * added`` and its norm, in one pass both ways."""
         return add_norm(x, added, scale, self.weight, self.eps)
 
+    def again(self, x: Tensor) -> Recipe:
+        """A recipe for the norm of ``x``."""
+        held = x.detach()
+        return lambda: rms_norm(held, self.weight, self.eps)
+
 
 class Attention(nn.Module):
     """Grouped-query attention; projections apart, or fused as Phi-3 stores them."""
@@ -119,7 +125,7 @@ def _heads(x: Tensor, config: ModelConfig) -> Tensor:
 
 
 class Mlp(nn.Module):
-    """down(act(gate(x)) * up(x)). The product is made again in backward: it is the widest tensor of a layer."""
+    """down(act(gate(x)) * up(x))."""
 
     gate_proj: Linear
     up_proj: Linear
@@ -132,16 +138,27 @@ class Mlp(nn.Module):
         for name, part in parts.items():
             self.add_module(name, part)
 
-    def forward(self, x: Tensor, stack: AnyStack) -> Tensor:
-        if self.config.fused_projections:
-            gate, up = self.gate_up_proj(x, stack).chunk(2, dim=-1)  # (T, F) x 2
+    def forward(self, x: Tensor, stack: AnyStack, remake: Recipe, recipes: Recipes) -> Tensor:
+        """(T, D) -> (T, D); ``remake`` gives x again in backward."""
+        gate, up = self._gate_and_up(x, stack)  # (T, F) x 2
+        if recipes.policy == "mlp":
+            again = GateAndUp(lambda: self._gate_and_up(remake(), stack))
+            recipes.add(gate, again.gate)
+            recipes.add(up, again.last_up)
         else:
-            gate, up = together((self.gate_proj, self.up_proj), x, stack)
-        inner = gated(gate, up, self.config.activation)
-        held_gate, held_up, activation = gate.detach(), up.detach(), self.config.activation
-        with recomputed(inner, lambda: gate_product(held_gate, held_up, activation)):
-            out: Tensor = self.down_proj(inner, stack)
-        return out  # (T, D)
+            again = GateAndUp.kept(gate, up)
+        activation = self.config.activation
+        inner = gated(gate, up, activation)
+        recipes.add(inner, lambda: gate_product(*again.both(), activation))
+        out: Tensor = self.down_proj(inner, stack)
+        return out
+
+    def _gate_and_up(self, x: Tensor, stack: AnyStack) -> tuple[Tensor, Tensor]:
+        if self.config.fused_projections:
+            gate, up = self.gate_up_proj(x, stack).chunk(2, dim=-1)
+            return gate, up
+        gate, up = together((self.gate_proj, self.up_proj), x, stack)
+        return gate, up
 
 
 class Block(nn.Module):
@@ -155,32 +172,45 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, attention: Attention, mlp: Mlp, norms: dict[str, RMSNorm]) -> None:
         super().__init__()
         self.config, self.self_attn, self.mlp = config, attention, mlp
+        self.recompute: Recompute = "least"
         for name, norm in norms.items():
             self.add_module(name, norm)
 
     def forward(self, x: Tensor, layout: Layout, rotation: Rotation, stack: AnyStack, cache: KVCache | None) -> Tensor:
         """(T, D) -> (T, D)."""
+        if self.recompute == "layer" and torch.is_grad_enabled():
+            out: Tensor = checkpoint(self._run, x, layout, rotation, stack, cache, use_reentrant=False)
+            return out
+        return self._run(x, layout, rotation, stack, cache)
+
+    def _run(self, x: Tensor, layout: Layout, rotation: Rotation, stack: AnyStack, cache: KVCache | None) -> Tensor:
         order, scale = self.config.norms, self.config.residual_scale
         inside = x
-        if order != "post":
-            x, inside = self.input_layernorm.after_adding(x, None, scale)
-        inside = self.self_attn(inside, layout, rotation, stack, cache)
+        with Recipes(self.recompute) as recipes:
+            if order != "post":
+                x, inside = self.input_layernorm.after_adding(x, None, scale)
+                recipes.add(inside, self.input_layernorm.again(x))
+            inside = self.self_attn(inside, layout, rotation, stack, cache)
         if order != "pre":
             inside = self.post_attention_layernorm(inside)
-        x, inside = self._before_mlp(x, inside)
-        inside = self.mlp(inside, stack)
+        with Recipes(self.recompute) as recipes:
+            x, inside, remake = self._before_mlp(x, inside)
+            recipes.add(inside, remake)
+            inside = self.mlp(inside, stack, remake, recipes)
         if order != "pre":
             inside = self.post_feedforward_layernorm(inside)
         return torch.add(x, inside, alpha=scale)
 
-    def _before_mlp(self, x: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
-        """The residual stream after attention, and what the MLP sees of it."""
+    def _before_mlp(self, x: Tensor, added: Tensor) -> tuple[Tensor, Tensor, Recipe]:
+        """The residual stream after attention, what the MLP sees of it, and how to make that again."""
         scale = self.config.residual_scale
         if self.config.norms == "post":
             x = torch.add(x, added, alpha=scale)
-            return x, x
+            held = x.detach()
+            return x, x, lambda: held
         norm = self.post_attention_layernorm if self.config.norms == "pre" else self.pre_feedforward_layernorm
-        return norm.after_adding(x, added, scale)
+        x, inside = norm.after_adding(x, added, scale)
+        return x, inside, norm.again(x)
 
 
 class Decoder(nn.Module):
@@ -223,6 +253,11 @@ class Decoder(nn.Module):
     def _embed(self, tokens: Tensor, stack: AnyStack) -> Tensor:
         x: Tensor = self.embed_tokens(tokens, stack)
         return x if self.config.embed_scale == 1.0 else x * self.config.embed_scale
+
+    def choose_recompute(self, policy: Recompute) -> None:
+        """What training keeps for backward, from the next step on; no result depends on it."""
+        for block in self.layers:
+            block.recompute = policy  # type: ignore[assignment]
 
     def logits(self, hidden: Tensor, stack: AnyStack = EMPTY) -> Tensor:
         """Scores of the next token; a mixed stack's lengths count these rows. (n, D) -> (n, V)."""

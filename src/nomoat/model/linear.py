@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from nomoat.model.adapted import Part, int8_products
@@ -54,17 +52,3 @@ class Embedding(nn.Module):
     def forward(self, tokens: Tensor, stack: AnyStack) -> Tensor:
         """(T,) -> (T, D)."""
         return add_rows(self.weight.gather(tokens), tokens, stack, self.name)
-
-
-@contextlib.contextmanager
-def recomputed(tensor: Tensor, recipe: Callable[[], Tensor]) -> Iterator[None]:
-    """Inside the block, whoever saves ``tensor`` for backward saves the recipe instead."""
-
-    def pack(saved: Tensor) -> Tensor | None:
-        return None if saved is tensor else saved
-
-    def unpack(saved: Tensor | None) -> Tensor:
-        return recipe() if saved is None else saved
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        yield

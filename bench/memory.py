@@ -24,6 +24,7 @@ def measure(base_path: str, tokens: int, policy: str, steps: int) -> dict[str, f
     """One process's work: bytes and seconds."""
     import torch
 
+    from nomoat.kernels.memory import Pool
     from nomoat.model.adapters import AdapterConfig
     from nomoat.model.cache import Layout
     from nomoat.model.load import load_base
@@ -39,7 +40,7 @@ def measure(base_path: str, tokens: int, policy: str, steps: int) -> dict[str, f
     mask = torch.arange(tokens) % DOCUMENT >= DOCUMENT * (1 - LEARNED)
     layout = Layout([min(DOCUMENT, tokens - i) for i in range(0, tokens, DOCUMENT)])
     before, kept, took = resident_bytes(), 0, 0.0
-    with PeakMemory() as peak:
+    with Pool(), PeakMemory() as peak:
         for _ in range(steps):
             start = time.perf_counter()
             loss = base.decoder.next_token_losses(ids, layout, mask, ((adapter, 1.0),)).nll.sum() / tokens

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nomoat.core.errors import ResourceError, ShapeMismatch
 from nomoat.kernels import native
+from nomoat.kernels.memory import empty
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def forward(
     """The weighted values (T, H, C), and each head's largest score and inverse sum (T, H, 2)."""
     q, k, v = _heads_together(q), _heads_together(k), _heads_together(v)
     starts = _starts(q, k, v, shape)
-    out, peaks = q.new_empty(q.shape), q.new_empty(*q.shape[:2], 2)
+    out, peaks = empty(*q.shape), empty(*q.shape[:2], 2)
     failed = _library().nm_attention(
         native.chosen(instruction_set),
         torch.get_num_threads(),
@@ -64,7 +65,7 @@ def backward(
     for name, tensor, wanted in (("out", out, q.shape), ("grad", grad, q.shape), ("peaks", peaks, (*q.shape[:2], 2))):
         if tensor.dtype != torch.float32 or tensor.shape != wanted or not tensor.is_contiguous():
             raise ShapeMismatch(f"{name} must be float32 {tuple(wanted)} without gaps, not {tuple(tensor.shape)}")
-    grads = [q.new_empty(q.shape) for _ in range(3)]
+    grads = [empty(*q.shape) for _ in range(3)]
     failed = _library().nm_attention_back(
         native.chosen(instruction_set),
         torch.get_num_threads(),
@@ -80,7 +81,7 @@ def _joined(grad: Tensor, like: Tensor, instruction_set: int | None) -> Tensor:
     tokens, kv_heads, width = like.shape
     if grad.shape[1] == kv_heads:
         return grad
-    out, group = grad.new_empty(like.shape), grad.shape[1] // kv_heads
+    out, group = empty(*like.shape), grad.shape[1] // kv_heads
     _library().nm_join_heads(
         native.chosen(instruction_set),
         torch.get_num_threads(),

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from nomoat.kernels.int8 import PackedInt8
+from nomoat.kernels.memory import empty
 
 LOGITS_BYTES = 128 << 20  # what one chunk of float32 logits may take
 
@@ -40,7 +41,7 @@ class Head:
         """(n, D) -> (n, V)."""
         if self.int8 is not None:
             return self.bend_(self.int8.product(hidden))
-        out = hidden.new_empty(hidden.shape[0], self.vocab_size)
+        out = empty(hidden.shape[0], self.vocab_size, like=hidden)
         for rows in self.slices:
             torch.mm(hidden, self.expand(rows).T, out=out[:, rows])
         return self.bend_(out)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
 
 from nomoat.kernels import glue_native, glue_reference
+from nomoat.kernels.memory import empty
 
 
 class _AddNorm(Function):
@@ -53,6 +55,25 @@ def add_norm(x: Tensor, added: Tensor | None, alpha: float, weight: Tensor, eps:
     """
     h, y = _AddNorm.apply(x, added, alpha, weight, eps)  # type: ignore[no-untyped-call]
     return h, y
+
+
+class _Add(Function):
+    """x + alpha * added, in memory that is used again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, added: Tensor, alpha: float) -> Tensor:
+        ctx.alpha = alpha
+        return torch.add(x, added, alpha=alpha, out=empty(*x.shape, like=x))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        return grads[0], grads[0] if ctx.alpha == 1.0 else grads[0] * ctx.alpha, None
+
+
+def add(x: Tensor, added: Tensor, alpha: float) -> Tensor:
+    """``x + alpha * added`` of float32 tensors of one shape."""
+    out: Tensor = _Add.apply(x, added, alpha)  # type: ignore[no-untyped-call]
+    return out
 
 
 class _Rotary(Function):

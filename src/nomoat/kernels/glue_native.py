@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nomoat.core.errors import ShapeMismatch
 from nomoat.kernels import native
+from nomoat.kernels.memory import empty
 
 _ACTIVATIONS: Final = {"silu": 0, "gelu_tanh": 1}
 
@@ -46,8 +47,8 @@ def rms_norm(
     _check("weight", weight, (x.shape[-1],))
     if added is not None:
         _check("added", added, tuple(x.shape))
-    h = x if added is None else torch.empty_like(x)
-    y, inverse = torch.empty_like(x), x.new_empty(*x.shape[:-1], 1)
+    h = x if added is None else empty(*x.shape)
+    y, inverse = empty(*x.shape), empty(*x.shape[:-1], 1)
     _library().nm_rms_norm(
         native.chosen(instruction_set),
         torch.get_num_threads(),
@@ -80,7 +81,7 @@ def rms_norm_backward(
         _check(name, tensor, tuple(grad.shape))
     _check("weight", weight, (grad.shape[-1],))
     _check("inverse", inverse, (*grad.shape[:-1], 1))
-    out = torch.empty_like(grad)
+    out = empty(*grad.shape)
     _library().nm_rms_norm_back(
         native.chosen(instruction_set),
         torch.get_num_threads(),
@@ -108,7 +109,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool, instruction_set: 
     _check("sin", sin, (tokens, 1, half))
     if 2 * half > width:
         raise ShapeMismatch(f"{2 * half} of {width} columns cannot turn")
-    out = x.new_empty(tokens, heads, width)
+    out = empty(tokens, heads, width)
     _library().nm_rotate(
         native.chosen(instruction_set),
         torch.get_num_threads(),
@@ -130,7 +131,7 @@ def gated(gate: Tensor, up: Tensor, activation: str, *, instruction_set: int | N
     """``act(gate) * up``. (n, F) x 2, rows may lie apart -> (n, F)."""
     gate, up = _rows(gate), _rows(up)
     _check("up", up, tuple(gate.shape), rows_apart=True)
-    out = gate.new_empty(gate.shape)
+    out = empty(*gate.shape)
     _library().nm_gated(
         native.chosen(instruction_set),
         torch.get_num_threads(),
@@ -152,7 +153,7 @@ def gated_backward(
     gate, up, grad = _rows(gate), _rows(up), grad.contiguous()
     _check("up", up, tuple(gate.shape), rows_apart=True)
     _check("grad", grad, tuple(gate.shape))
-    grad_gate, grad_up = torch.empty_like(grad), torch.empty_like(grad)
+    grad_gate, grad_up = empty(*grad.shape), empty(*grad.shape)
     _library().nm_gated_back(
         native.chosen(instruction_set),
         torch.get_num_threads(),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nomoat.core.errors import ShapeMismatch
 from nomoat.kernels import native
+from nomoat.kernels.memory import empty
 
 SETS: Final = native.LEVELS  # by the number the library gives them; on Arm 1 is "neon-dot"
 _BLOCK: Final = 64
@@ -89,7 +90,7 @@ def product(
     if bias is not None:
         bias = bias.contiguous()
         _check("bias", bias, torch.float32, (outputs,))
-    y = torch.empty(m, outputs) if add_to is None else add_to
+    y = empty(m, outputs) if add_to is None else add_to
     _check("add_to", y, torch.float32, (m, outputs))
     failed = native.library().nm_int8_product(
         native.chosen(instruction_set, SETS),

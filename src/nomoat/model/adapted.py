@@ -1,20 +1,20 @@
-"""Several matrices over one input, each with its adapters, as one step of autograd in int8.
+"""Several matrices over one input, each with its adapters, as one step of autograd.
 
-The input is quantized once for all of them (q, k and v; gate and up) and kept for backward once, and its gradient is
-summed where it is made instead of in passes of its own.
+The input is quantized once for all that are in int8 (q, k and v; gate and up) and kept for backward once; biases and
+updates go onto the products in place, and the input's gradient is summed where it is made.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from nomoat.kernels.int8 import PackedInt8
+from nomoat.kernels.int8 import PackedInt8, Recipe, Rows
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,16 +27,27 @@ class Pair:
     rows: slice
 
 
+class Exact(Protocol):
+    """A frozen matrix (out, in) whose products are float32."""
+
+    def product(self, x: Tensor) -> Tensor: ...
+
+    def product_transposed(self, g: Tensor, add_to: Tensor | None = None) -> Tensor: ...
+
+
+Matrix = PackedInt8 | Exact
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
     """One of the matrices (out, in), its bias (out,), and the updates on top."""
 
-    packed: PackedInt8
+    matrix: Matrix
     bias: Tensor | None
     pairs: tuple[Pair, ...]
 
 
-def int8_products(x: Tensor, parts: Sequence[Part]) -> tuple[Tensor, ...]:
+def products(x: Tensor, parts: Sequence[Part]) -> tuple[Tensor, ...]:
     """Every part's ``x @ W.T + bias``, with ``scale * (x @ a.T) @ b.T`` in each pair's rows. (T, in) -> (T, out)."""
     factors = [factor for part in parts for pair in part.pairs for factor in (pair.a, pair.b)]
     out: tuple[Tensor, ...] = _Products.apply(x, _Frozen(parts), *factors)  # type: ignore[no-untyped-call]
@@ -47,18 +58,16 @@ class _Frozen:
     """Parts without their factors, which autograd must see as arguments: each pair as its scale and rows."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self.parts = [(part.packed, part.bias, [(pair.scale, pair.rows) for pair in part.pairs]) for part in parts]
+        self.parts = [(part.matrix, part.bias, [(pair.scale, pair.rows) for pair in part.pairs]) for part in parts]
 
 
 class _Products(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, frozen: _Frozen, *factors: Tensor) -> tuple[Tensor, ...]:
-        quantized, pairs = None, _pairs_of(factors)
+        quantized, pairs = _Quantized(x), _pairs_of(factors)
         outs, lows = [], []
-        for packed, bias, updates in frozen.parts:
-            if quantized is None or not torch.equal(quantized[0].kept, packed.recipe.kept):
-                quantized = packed.recipe, packed.quantize(x)
-            out = packed.product(quantized[1], bias)
+        for matrix, bias, updates in frozen.parts:
+            out = quantized.product(matrix, bias) if isinstance(matrix, PackedInt8) else _exact(matrix, x, bias)
             for scale, rows in updates:
                 a, b = next(pairs)
                 lows.append((x[rows] @ a.T).mul_(scale))  # (n, R)
@@ -75,9 +84,9 @@ class _Products(Function):
         wanted = iter(ctx.needs_input_grad[2:])
         to_x: Tensor | None = None
         to_factors: list[Tensor | None] = []
-        for (packed, _, updates), grad in zip(ctx.frozen.parts, grads):
+        for (matrix, _, updates), grad in zip(ctx.frozen.parts, grads):
             if ctx.needs_input_grad[0]:
-                to_x = packed.product_transposed(grad, add_to=to_x)
+                to_x = matrix.product_transposed(grad, add_to=to_x)
             for scale, rows in updates:
                 a, b = next(pairs)
                 low, to_low = next(lows), (grad[rows] @ b).mul_(scale)  # (n, R)
@@ -86,6 +95,24 @@ class _Products(Function):
                 if to_x is not None:
                     to_x[rows].addmm_(to_low, a)
         return to_x, None, *to_factors
+
+
+class _Quantized:
+    """An input's rows in int8, for as long as matrices agree on how."""
+
+    def __init__(self, x: Tensor) -> None:
+        self._x = x
+        self._made: tuple[Recipe, Rows] | None = None
+
+    def product(self, packed: PackedInt8, bias: Tensor | None) -> Tensor:
+        if self._made is None or not torch.equal(self._made[0].kept, packed.recipe.kept):
+            self._made = packed.recipe, packed.quantize(self._x)
+        return packed.product(self._made[1], bias)
+
+
+def _exact(matrix: Exact, x: Tensor, bias: Tensor | None) -> Tensor:
+    out = matrix.product(x)
+    return out if bias is None else out.add_(bias)
 
 
 def _pairs_of(factors: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nomoat.kernels.cross_entropy import LOGITS_BYTES, Head, head_losses
-from nomoat.kernels.glue import add_norm, gate_product, gated, rms_norm, rotary
+from nomoat.kernels.glue import add, add_norm, gate_product, gated, rms_norm
 from nomoat.model.attend import attend
 from nomoat.model.cache import KVCache, Layout
-from nomoat.model.config import ModelConfig, Rope
+from nomoat.model.config import ModelConfig
 from nomoat.model.delta import EMPTY, AnyStack, MixedStack, deltas_at
 from nomoat.model.linear import Embedding, Linear, together
 from nomoat.model.recompute import GateAndUp, Recipe, Recipes, Recompute
+from nomoat.model.rotation import Rotation
 from nomoat.model.step import DecodeStep
 
 _HEAD_SLICE = 16384  # vocabulary rows expanded at once
@@ -39,27 +40,6 @@ class Below:
 
     layer: int
     hidden: Tensor
-
-
-class Rotation:
-    """Cosine and sine of the positions of one batch, for each kind of rotary embedding it needs."""
-
-    def __init__(self, positions: Tensor, ropes: set[Rope]) -> None:
-        self._angles = {rope: _angles(positions, rope) for rope in ropes}
-
-    def __call__(self, x: Tensor, rope: Rope | None) -> Tensor:
-        """(T, heads, C) -> (T, heads, C)."""
-        return x if rope is None else rotary(x, *self._angles[rope])
-
-    def angles(self, rope: Rope) -> tuple[Tensor, Tensor]:
-        """Cosine and sine, (T, 1, half) each."""
-        return self._angles[rope]
-
-
-def _angles(positions: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-    steps = torch.tensor(rope.frequencies(), dtype=torch.float32, device=positions.device)
-    angles = positions.float()[:, None, None] * steps  # (T, 1, dim / 2)
-    return angles.cos() * rope.attention_factor, angles.sin() * rope.attention_factor
 
 
 class RMSNorm(nn.Module):
@@ -199,13 +179,13 @@ class Block(nn.Module):
             inside = self.mlp(inside, stack, remake, recipes)
         if order != "pre":
             inside = self.post_feedforward_layernorm(inside)
-        return torch.add(x, inside, alpha=scale)
+        return add(x, inside, scale)
 
     def _before_mlp(self, x: Tensor, added: Tensor) -> tuple[Tensor, Tensor, Recipe]:
         """The residual stream after attention, what the MLP sees of it, and how to make that again."""
         scale = self.config.residual_scale
         if self.config.norms == "post":
-            x = torch.add(x, added, alpha=scale)
+            x = add(x, added, scale)
             held = x.detach()
             return x, x, lambda: held
         norm = self.post_attention_layernorm if self.config.norms == "pre" else self.pre_feedforward_layernorm

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from nomoat.kernels import blocks
 from nomoat.kernels.int8 import GROUP, PackedInt8
-from nomoat.model.adapted import Part, int8_products
+from nomoat.kernels.memory import empty
+from nomoat.model.adapted import Part, products
 
 
 class _Scratch(threading.local):
@@ -68,7 +67,13 @@ class FrozenWeight:
             return blocks.matmul_small(x, self.data, self.type)
         if blocks.has_wide(self.data, self.type):
             return blocks.matmul_wide(x, self.data, self.type)
-        return x @ self.expand().T
+        return torch.mm(x, self.expand().T, out=empty(x.shape[0], self.shape[0], like=x))
+
+    def product_transposed(self, g: Tensor, add_to: Tensor | None = None) -> Tensor:
+        """``g @ W``, added to ``add_to``, in place, if given. (T, out) -> (T, in)."""
+        if add_to is not None:
+            return add_to.addmm_(g, self.expand())
+        return torch.mm(g, self.expand(), out=empty(g.shape[0], self.shape[1], like=g))
 
     def choose_int8(self, kept: Tensor | None, how: Int8Choice = Int8Choice()) -> None:
         """Take training products through int8, with the columns ``kept`` in float32; None: exactly again."""
@@ -90,22 +95,6 @@ class FrozenWeight:
         return self._packed
 
 
-class _FrozenProduct(Function):
-    """``x @ W.T`` whose backward expands the blocks again instead of keeping a float copy."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: FrozenWeight) -> Tensor:
-        ctx.weight = weight
-        return weight.product(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0] @ ctx.weight.expand(), None
-
-
 def frozen_product(x: Tensor, weight: FrozenWeight) -> Tensor:
     """``x @ W.T``, differentiable in x. (T, in) -> (T, out)."""
-    if (packed := weight.for_training()) is not None:
-        return int8_products(x, [Part(packed, None, ())])[0]
-    out: Tensor = _FrozenProduct.apply(x, weight)  # type: ignore[no-untyped-call]
-    return out
+    return products(x, [Part(weight.for_training() or weight, None, ())])[0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from nomoat.model.adapted import Part, int8_products
+from nomoat.model.adapted import Part, products
 from nomoat.model.delta import AnyStack, add_deltas, add_rows, low_rank_pairs
 from nomoat.model.frozen import FrozenWeight, frozen_product
 
@@ -20,25 +20,23 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor, stack: AnyStack) -> Tensor:
         """(T, in) -> (T, out)."""
-        if (part := self.int8_part(stack)) is not None:
-            return int8_products(x, [part])[0]
+        if (part := self._part(stack)) is not None:
+            return products(x, [part])[0]
         base = frozen_product(x, self.weight)
         out = base if self.bias is None else base + self.bias
         return add_deltas(out, x, base, self.weight, stack, self.name)
 
-    def int8_part(self, stack: AnyStack) -> Part | None:
-        """This layer for ``int8_products``, where int8 is chosen and its adapters are plain low-rank updates."""
+    def _part(self, stack: AnyStack) -> Part | None:
+        """This layer for ``products``, where its adapters are plain low-rank updates."""
         pairs = low_rank_pairs(stack, self.name)
-        packed = self.weight.for_training() if pairs is not None else None
-        return None if packed is None or pairs is None else Part(packed, self.bias, pairs)
+        return None if pairs is None else Part(self.weight.for_training() or self.weight, self.bias, pairs)
 
 
 def together(linears: Sequence[Linear], x: Tensor, stack: AnyStack) -> tuple[Tensor, ...]:
-    """The outputs of several layers over one input: it is quantized once where training runs in int8."""
-    parts = [linear.int8_part(stack) for linear in linears]
-    whole = [part for part in parts if part is not None]
-    if len(whole) == len(linears):
-        return int8_products(x, whole)
+    """The outputs of several layers over one input, which is kept, and quantized where that is chosen, once."""
+    parts = [part for linear in linears if (part := linear._part(stack)) is not None]
+    if len(parts) == len(linears):
+        return products(x, parts)
     return tuple(linear(x, stack) for linear in linears)
 
 

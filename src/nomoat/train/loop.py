@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 
 from nomoat.core.errors import Interrupted
 from nomoat.core.records import Record
+from nomoat.kernels.memory import Pool
 from nomoat.train.learner import Learner, LoopOptions
 from nomoat.train.state import Keeper, Outcome, P, Snapshot, StepBatch, Task
 
@@ -35,6 +36,7 @@ def train(
 
 def train_together(learners: Sequence[Learner[P]], gradients: Gradients[P]) -> Generator[Record, None, list[Outcome]]:
     """Run several learners to their ends, a step each in turn; one that ends earlier waits for the others."""
+    pool = Pool()
     try:
         while True:
             for learner in learners:
@@ -42,7 +44,9 @@ def train_together(learners: Sequence[Learner[P]], gradients: Gradients[P]) -> G
             steps = [(learner, learner.take()) for learner in learners if not learner.over]
             if not steps:
                 return [learner.finish() for learner in learners]
-            for (learner, batch), loss in zip(steps, gradients(steps)):
+            with pool:
+                losses = gradients(steps)
+            for (learner, batch), loss in zip(steps, losses):
                 yield learner.update(batch, loss)
     except KeyboardInterrupt as stop:
         _leave_snapshots(learners)

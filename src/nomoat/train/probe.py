@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nomoat.core.records import Progress, Record
+from nomoat.kernels.memory import Pool
 from nomoat.train.adamw import AdamW, AdamWOptions
 from nomoat.train.busy import OtherPrograms
 from nomoat.train.cost import Measure, Work, peak_at
@@ -60,7 +61,8 @@ def probe(
     """
     start, others = time.perf_counter(), OtherPrograms()
     update_s = _time_update(parameters)
-    _run(loss, parameters, samples[0])
+    pool = Pool()
+    _run(loss, parameters, samples[0], pool)
     measures: list[Measure] = []
     for number in range(_ROUNDS):
         for place, sample in enumerate(samples):
@@ -69,7 +71,7 @@ def probe(
                 left_s = math.inf
             if measures and not _affordable(sample, measures, left_s, memory_limit_bytes):
                 continue
-            measures.append(_run(loss, parameters, sample))
+            measures.append(_run(loss, parameters, sample, pool))
             yield Progress("measuring this machine", min(budget_s, time.perf_counter() - start), budget_s, "s")
         if time.perf_counter() - start > budget_s * (number + 1) / (number + 2):
             break  # another round would not fit
@@ -91,8 +93,10 @@ def _affordable(sample: Sample[P], measures: Sequence[Measure], left_s: float, m
     return grown <= memory_limit_bytes
 
 
-def _run(loss: Callable[[P], Tensor], parameters: Mapping[str, torch.nn.Parameter], sample: Sample[P]) -> Measure:
-    with PeakMemory() as memory:
+def _run(
+    loss: Callable[[P], Tensor], parameters: Mapping[str, torch.nn.Parameter], sample: Sample[P], pool: Pool
+) -> Measure:
+    with pool, PeakMemory() as memory:
         start = time.perf_counter()
         loss(sample.piece).backward()  # type: ignore[no-untyped-call]
         seconds = time.perf_counter() - start

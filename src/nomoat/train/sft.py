@@ -16,6 +16,7 @@ from torch import Tensor
 from nomoat.core.errors import DataError, UsageError
 from nomoat.data.pack import Packed, order, pack
 from nomoat.engine.names import Worn
+from nomoat.kernels.memory import Pool
 from nomoat.model.adapters import Adapter
 from nomoat.model.cache import Layout
 from nomoat.model.load import Base
@@ -109,7 +110,8 @@ def sft_task(
     @torch.no_grad()
     def evaluate() -> HeldOut:
         tokens = sum(work_of(piece).learned for piece in pieces)
-        total = math.fsum(loss(piece).item() for piece in pieces)
+        with Pool():
+            total = math.fsum(loss(piece).item() for piece in pieces)
         return HeldOut(total / tokens, tokens)
 
     parameters = adapter.parameters()

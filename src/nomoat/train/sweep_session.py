@@ -57,7 +57,9 @@ def run_sweep(
 def _train(
     swept: SweepRun, jobs: Sequence[Job], checkpoints: Sequence[Checkpoint | None], prefix: Prefix | None
 ) -> Generator[Record, None, list[Outcome]]:
-    tell, pack_tokens = _teller(swept), swept.runs[0].record.settled.pack_tokens
+    settled = swept.runs[0].record.settled
+    tell, pack_tokens = _teller(swept), settled.pack_tokens
+    jobs[0].base.decoder.choose_recompute(settled.recompute)
     with contextlib.ExitStack() as logs:
         learners: list[Learner[Packed]] = []
         for label, run, job, checkpoint in zip(swept.labels, swept.runs, jobs, checkpoints):

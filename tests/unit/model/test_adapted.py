@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nomoat.kernels.int8 import PackedInt8
-from nomoat.model.adapted import Pair, Part, int8_products
+from nomoat.model.adapted import Pair, Part, products
 
 T, IN, RANK = 9, 70, 3
 
@@ -24,7 +24,7 @@ def part(outputs: int, seed: int, *, kept: int = 2, bias: bool = False) -> Part:
 def step(x: Tensor, parts: list[Part], grads: list[Tensor], *, apart: bool) -> list[Tensor]:
     """Outputs, then the gradients to x and to every factor."""
     leaf = x.clone().requires_grad_()
-    outs = [int8_products(leaf, [p])[0] for p in parts] if apart else list(int8_products(leaf, parts))
+    outs = [products(leaf, [p])[0] for p in parts] if apart else list(products(leaf, parts))
     factors = [factor for p in parts for pair in p.pairs for factor in (pair.a, pair.b)]
     return outs + list(torch.autograd.grad(outs, [leaf, *factors], grads))
 
@@ -47,19 +47,19 @@ def test_factors_get_the_gradients_of_plain_autograd() -> None:
     exact = torch.autograd.grad(update, [leaf, a, b], grad)
     torch.testing.assert_close(to_a, exact[1])
     torch.testing.assert_close(to_b, exact[2])
-    torch.testing.assert_close(to_x, exact[0] + one.packed.product_transposed(grad), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(to_x, exact[0] + one.matrix.product_transposed(grad), rtol=1e-5, atol=1e-4)
 
 
 def test_no_gradient_is_made_that_nobody_wants() -> None:
     one = part(40, 0)
-    (out,) = int8_products(torch.randn(T, IN), [one])
+    (out,) = products(torch.randn(T, IN), [one])
     out.sum().backward()
     assert all(factor.grad is not None for pair in one.pairs for factor in (pair.a, pair.b))
     frozen = Part(
-        one.packed, None, tuple(dataclasses.replace(pair, a=pair.a.detach(), b=pair.b.detach()) for pair in one.pairs)
+        one.matrix, None, tuple(dataclasses.replace(pair, a=pair.a.detach(), b=pair.b.detach()) for pair in one.pairs)
     )
     leaf = torch.randn(T, IN, requires_grad=True)
-    int8_products(leaf, [frozen])[0].sum().backward()
+    products(leaf, [frozen])[0].sum().backward()
     assert leaf.grad is not None
 
 

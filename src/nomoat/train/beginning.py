@@ -42,6 +42,7 @@ def run_record(
         threads=threads,
         first_int8=arithmetic.first_int8,
         int8_head=arithmetic.int8_head,
+        recompute=plan.recompute if plan is not None else "least",
     )
     return RunRecord(
         options=dataclasses.asdict(job.options),

@@ -15,8 +15,7 @@ import math
 from collections.abc import Sequence
 
 from nomoat.model.config import ModelConfig
-
-_UNSEEN = 1.15  # allowance on the growth of memory beyond the largest piece that was run
+from nomoat.model.recompute import Recompute
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,15 +49,24 @@ class Weights:
     square: float
 
     @classmethod
-    def of(cls, config: ModelConfig, *, skipped: int = 0, forward_only: int = 0) -> Weights:
-        """``skipped`` layers are not run at all, ``forward_only`` ones have no gradient through them."""
+    def of(
+        cls, config: ModelConfig, policy: Recompute = "least", *, skipped: int = 0, forward_only: int = 0
+    ) -> Weights:
+        """``skipped`` layers are not run at all, ``forward_only`` ones have no gradient through them.
+
+        What ``policy`` makes again for backward counts too.
+        """
         c = config
         learning = c.n_layers - skipped - forward_only
         attention = c.d_model * c.head_dim * (2 * c.n_heads + 2 * c.n_kv_heads)
         mlp = 3 * c.d_model * c.d_ff
         # Two products of a pair (scores and values) forward, four backward, over half the square.
         pair = (3 * learning + forward_only) * c.n_heads * c.head_dim
-        return cls((2.0 * learning + forward_only) * (attention + mlp), 2.0 * c.d_model * c.vocab_size, float(pair))
+        again = {"least": 0.0, "mlp": 2 / 3 * mlp, "layer": float(attention + mlp)}[policy]
+        if policy == "layer":
+            pair += learning * c.n_heads * c.head_dim
+        token = (2.0 * learning + forward_only) * (attention + mlp) + learning * again
+        return cls(token, 2.0 * c.d_model * c.vocab_size, float(pair))
 
     def units(self, work: Work) -> float:
         """Multiply-adds of some work."""
@@ -111,20 +119,3 @@ def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     if slope <= 0 or overhead < 0:
         return 0.0, mean_y / mean_x
     return overhead, slope
-
-
-def peak_at(measures: Sequence[Measure], tokens: int) -> int:
-    """Resident bytes at a piece of that many tokens, by a line from the smallest piece measured to the largest.
-
-    Activations grow with the tokens of a piece; attention keeps no square. The lowest peak counts for the smallest
-    (later ones include what a larger piece left with the allocator), the highest for the largest.
-    """
-    sizes = [measure.work.tokens for measure in measures]
-    first, last = min(sizes), max(sizes)
-    bottom = min(measure.peak_bytes for measure in measures if measure.work.tokens == first)
-    top = max(measure.peak_bytes for measure in measures if measure.work.tokens == last)
-    if first == last:
-        return top
-    slope = max(0.0, (top - bottom) / (last - first))
-    beyond = _UNSEEN * max(0, tokens - last)
-    return int(bottom + slope * (max(0, min(tokens, last) - first) + beyond))

@@ -9,11 +9,13 @@ from nomoat.core.amounts import duration, size
 from nomoat.core.machine import disk_free_bytes, memory
 from nomoat.core.records import Note, Record
 from nomoat.core.store import Store
+from nomoat.model.recompute import POLICIES
 from nomoat.train.cost import Weights, Work
 from nomoat.train.deadline import seconds_until
+from nomoat.train.footprint import Footprint
 from nomoat.train.job import Job
 from nomoat.train.peak import resident_bytes
-from nomoat.train.plan import Outline, Plan, Wish, make_plan
+from nomoat.train.plan import Outline, Plan, Way, Wish, make_plan
 from nomoat.train.prefix import DTYPES, Prefix, cached_tokens, computed, row_bytes, seconds_per_token, stand_in
 from nomoat.train.probe import Probe, probe
 from nomoat.train.sft import outline, probe_samples
@@ -29,11 +31,13 @@ def predict(jobs: Sequence[Job], store: Store, began: datetime) -> Generator[Rec
     job = max(jobs, key=lambda each: each.adapter.n_parameters)
     options, batches = job.options, job.batches(job.options.pack_tokens)
     task = job.task(batches, _probed_prefix(job))
+    ways = _ways(job, jobs)
     available = memory().available_bytes + resident_bytes()
     measured = yield from probe(
         task.loss,
         task.parameters,
         probe_samples(batches, job.steps),
+        ways[0].footprint,
         budget_s=_probe_budget_s(job, began),
         memory_limit_bytes=min(available, options.memory_bytes or available),
     )
@@ -41,7 +45,7 @@ def predict(jobs: Sequence[Job], store: Store, began: datetime) -> Generator[Rec
     plan = make_plan(
         wish,
         measured,
-        _weights(job),
+        ways,
         lambda pack_tokens: _outline(jobs, pack_tokens),
     )
     yield from _sentences(plan, measured)
@@ -76,9 +80,19 @@ def _probed_prefix(job: Job) -> Prefix | None:
     return (stand_in if _is_cached(job) else computed)(job.base, job.frozen_layers)
 
 
-def _weights(job: Job) -> Weights:
-    layers = {"skipped" if _is_cached(job) else "forward_only": job.frozen_layers}
-    return Weights.of(job.base.decoder.config, **layers)
+def _ways(job: Job, jobs: Sequence[Job]) -> list[Way]:
+    """What can be kept or made again, for a job or for several whose pieces run as one."""
+    config, frozen = job.base.decoder.config, job.frozen_layers
+    layers = {"skipped" if _is_cached(job) else "forward_only": frozen}
+    rank = max(each.options.rank for each in jobs)
+    return [
+        Way(
+            policy,
+            Weights.of(config, policy, **layers),
+            Footprint.of(config, policy, rank=rank, frozen_layers=frozen),
+        )
+        for policy in POLICIES
+    ]
 
 
 def _once(jobs: Sequence[Job]) -> tuple[float, int]:

@@ -14,8 +14,10 @@ from typing import Any
 
 from nomoat.core.amounts import duration, size
 from nomoat.core.errors import ResourceError
+from nomoat.model.recompute import Recompute
 from nomoat.train.checkpoint import KEPT
-from nomoat.train.cost import CostModel, Weights, Work, fit, peak_at
+from nomoat.train.cost import CostModel, Weights, Work, fit
+from nomoat.train.footprint import Footprint, peak_at
 from nomoat.train.probe import Probe
 
 _Z80 = 1.2816  # of a normal distribution: 80 % lies within
@@ -42,6 +44,11 @@ class Outline:
     largest_tokens: int
     longest_row: int
     held_out: Work
+
+    @property
+    def largest(self) -> Work:
+        """The largest piece, with as many learned tokens as the mean."""
+        return Work(self.largest_tokens, round(self.step.learned / max(1, self.step.tokens) * self.largest_tokens))
 
     def work(self, steps: int) -> Work:
         """Work of that many steps."""
@@ -75,6 +82,15 @@ class Wish:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Way:
+    """One way to run the same training: what it keeps and what it makes again, and what that costs."""
+
+    recompute: Recompute
+    weights: Weights
+    footprint: Footprint
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """The prediction. ``low_s`` and ``high_s`` bound 80 %; seconds count from the first step on."""
 
@@ -90,6 +106,7 @@ class Plan:
     peak_bytes: int
     disk_bytes: int
     busy: float
+    recompute: Recompute = "least"
     gave_up: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,23 +114,41 @@ class Plan:
         return dataclasses.asdict(self)
 
 
-def make_plan(wish: Wish, probe: Probe, weights: Weights, outline: Callable[[int], Outline]) -> Plan:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Case:
+    """A way with a setting of ``pack_tokens``, on the machine that was probed with the first of the ways."""
+
+    way: Way
+    outline: Outline
+    model: CostModel
+    peak_bytes: int
+
+
+def make_plan(wish: Wish, probe: Probe, ways: Sequence[Way], outline: Callable[[int], Outline]) -> Plan:
     """Predict the run, cut to its limits. ``outline`` tells what the run is for a setting of ``pack_tokens``.
 
-    Raises ``ResourceError`` where the run does not fit, with what would.
+    ``ways`` go from the fastest to the smallest; the probe ran the first. Raises ``ResourceError`` where the run does
+    not fit, with what would.
     """
-    model = fit(weights, probe.measures)
-    chosen, gave_up = _fit_memory(wish, probe, outline)
+    model = fit(ways[0].weights, probe.measures)
+
+    def case(way: Way, pack_tokens: int) -> _Case:
+        of = outline(pack_tokens)
+        peak = _peak(wish, peak_at(probe.measures, ways[0].footprint, way.footprint, of.largest))
+        return _Case(way, of, dataclasses.replace(model, weights=way.weights), peak)
+
+    chosen, gave_up = _fit_memory(wish, probe, ways, case)
     steps = wish.steps
     if wish.budget_s is not None:
-        steps = _fit_time(wish, probe, model, chosen)
+        steps = _fit_time(wish, probe, chosen.model, chosen.outline)
         gave_up += _given_up_for_time(wish, steps)
-    plan = dataclasses.replace(_predict(wish, probe, model, chosen, steps), gave_up=tuple(gave_up))
+    plan = dataclasses.replace(_predict(wish, probe, chosen, steps), gave_up=tuple(gave_up))
     _check_disk(wish, plan)
     return plan
 
 
-def _predict(wish: Wish, probe: Probe, model: CostModel, outline: Outline, steps: int) -> Plan:
+def _predict(wish: Wish, probe: Probe, case: _Case, steps: int) -> Plan:
+    model, outline = case.model, case.outline
     work = outline.work(steps)
     seconds = _seconds(wish, probe, model, outline, steps)
     spread = math.exp(_Z80 * _sigma(probe, model, outline))
@@ -127,9 +162,10 @@ def _predict(wish: Wish, probe: Probe, model: CostModel, outline: Outline, steps
         low_s=seconds / spread,
         high_s=seconds * spread,
         tokens_per_second=work.tokens / (model.seconds(work) + steps * probe.update_s),
-        peak_bytes=_peak(wish, probe, outline),
+        peak_bytes=case.peak_bytes,
         disk_bytes=_disk_bytes(wish),
         busy=probe.busy,
+        recompute=case.way.recompute,
     )
 
 
@@ -150,10 +186,9 @@ def _sigma(probe: Probe, model: CostModel, outline: Outline) -> float:
     return math.hypot(drift, model.spread / math.sqrt(len(probe.measures)))
 
 
-def _peak(wish: Wish, probe: Probe, outline: Outline) -> int:
-    """What the probe saw, plus what only a run holds: two moments, the best parameters."""
-    held = 3 * wish.parameter_bytes
-    return int(_MEMORY_MARGIN * (peak_at(probe.measures, outline.largest_tokens) + held))
+def _peak(wish: Wish, piece_bytes: int) -> int:
+    """What pieces take, plus what only a run holds: two moments, the best parameters."""
+    return int(_MEMORY_MARGIN * (piece_bytes + 3 * wish.parameter_bytes))
 
 
 def _disk_bytes(wish: Wish) -> int:
@@ -164,26 +199,43 @@ def _disk_bytes(wish: Wish) -> int:
 # -- memory
 
 
-def _fit_memory(wish: Wish, probe: Probe, outline: Callable[[int], Outline]) -> tuple[Outline, list[str]]:
-    asked = outline(wish.pack_tokens)
-    need = _peak(wish, probe, asked)
+_AGAIN: dict[Recompute, str] = {"mlp": "parts of the MLPs", "layer": "every layer"}
+
+
+def _fit_memory(
+    wish: Wish, probe: Probe, ways: Sequence[Way], case: Callable[[Way, int], _Case]
+) -> tuple[_Case, list[str]]:
+    """The fastest case that fits: other ways at first, and smaller pieces where a bound was asked for."""
+    asked = case(ways[0], wish.pack_tokens)
     limit = min(wish.available_bytes, wish.memory_bytes or wish.available_bytes)
-    if need <= limit:
+    if asked.peak_bytes <= limit:
         return asked, []
-    fitting = next((o for o in _smaller(asked, outline) if _peak(wish, probe, o) <= limit), None)
-    if fitting is None:
+    whole = [one for way in ways if (one := case(way, wish.pack_tokens)).peak_bytes <= limit]
+    smaller = [case(way, tokens) for tokens in _smaller(asked.outline) for way in ways]
+    smaller = [one for one in smaller if one.peak_bytes <= limit]
+    fitting = [*whole, *smaller] if wish.memory_bytes is not None else whole
+    if not whole and not smaller:
         raise ResourceError(
-            f"this tune needs about {size(need)} of memory; {size(limit)} {_whose(wish)}",
-            hint=f"not even pieces of one row ({asked.longest_row} tokens) fit: give a shorter --max-seq-len, "
+            f"this tune needs about {size(asked.peak_bytes)} of memory; {size(limit)} {_whose(wish)}",
+            hint=f"not even pieces of one row ({asked.outline.longest_row} tokens) fit: give a shorter --max-seq-len, "
             f"a smaller --rank or a smaller base, or close other programs",
         )
-    if wish.memory_bytes is None:
+    if not fitting:
         raise ResourceError(
-            f"this tune needs about {size(need)} of memory; {size(limit)} are free",
-            hint=f"--pack-tokens {fitting.pack_tokens} learns the same with {size(_peak(wish, probe, fitting))}",
+            f"this tune needs about {size(asked.peak_bytes)} of memory; {size(limit)} are free",
+            hint=f"--pack-tokens {smaller[0].outline.pack_tokens} learns the same with {size(smaller[0].peak_bytes)}",
         )
-    words = f"packs {fitting.pack_tokens} tokens at a time instead of {asked.pack_tokens}"
-    return fitting, [f"{words} to stay under {size(limit)}: the same learning, a little slower"]
+    best = min(fitting, key=lambda one: _seconds(wish, probe, one.model, one.outline, wish.steps))
+    return best, [_given_up_for_memory(asked, best, limit)]
+
+
+def _given_up_for_memory(asked: _Case, chosen: _Case, limit: int) -> str:
+    words = []
+    if chosen.way != asked.way:
+        words.append(f"computes {_AGAIN[chosen.way.recompute]} twice")
+    if chosen.outline.pack_tokens != asked.outline.pack_tokens:
+        words.append(f"packs {chosen.outline.pack_tokens} tokens at a time instead of {asked.outline.pack_tokens}")
+    return f"{' and '.join(words)} to stay under {size(limit)}: the same learning, a little slower"
 
 
 def _whose(wish: Wish) -> str:
@@ -191,13 +243,13 @@ def _whose(wish: Wish) -> str:
     return "were allowed" if bounded else "are free"
 
 
-def _smaller(asked: Outline, outline: Callable[[int], Outline]) -> Sequence[Outline]:
-    """Outlines with ever smaller pieces, down to pieces of the longest row."""
+def _smaller(asked: Outline) -> list[int]:
+    """Ever smaller settings of ``pack_tokens``, down to pieces of the longest row."""
     settings, tokens = [], min(asked.pack_tokens, asked.largest_tokens)
     while tokens * 3 // 4 > max(asked.longest_row, _SMALLEST_PACK):
         tokens = tokens * 3 // 4
         settings.append(tokens)
-    return [outline(tokens) for tokens in (*settings, asked.longest_row)]
+    return [*settings, asked.longest_row]
 
 
 # -- time

@@ -15,8 +15,9 @@ from nomoat.core.records import Progress, Record
 from nomoat.kernels.memory import Pool
 from nomoat.train.adamw import AdamW, AdamWOptions
 from nomoat.train.busy import OtherPrograms
-from nomoat.train.cost import Measure, Work, peak_at
-from nomoat.train.peak import PeakMemory, resident_bytes
+from nomoat.train.cost import Measure, Work
+from nomoat.train.footprint import Footprint, peak_at
+from nomoat.train.peak import PeakMemory
 from nomoat.train.state import P
 
 _ALWAYS = 2  # samples that are run whatever they take: one size alone says nothing about how memory grows
@@ -50,6 +51,7 @@ def probe(
     loss: Callable[[P], Tensor],
     parameters: Mapping[str, torch.nn.Parameter],
     samples: Sequence[Sample[P]],
+    footprint: Footprint,
     *,
     budget_s: float,
     memory_limit_bytes: int,
@@ -69,7 +71,9 @@ def probe(
             left_s = budget_s - (time.perf_counter() - start)
             if number == 0 and place < _ALWAYS:
                 left_s = math.inf
-            if measures and not _affordable(sample, measures, left_s, memory_limit_bytes):
+            if measures and not _affordable(sample, measures, left_s):
+                continue
+            if measures and peak_at(measures, footprint, footprint, sample.work) > memory_limit_bytes:
                 continue
             measures.append(_run(loss, parameters, sample, pool))
             yield Progress("measuring this machine", min(budget_s, time.perf_counter() - start), budget_s, "s")
@@ -80,17 +84,9 @@ def probe(
     return Probe(tuple(measures), forward_share, update_s, others.share(), seconds)
 
 
-def _affordable(sample: Sample[P], measures: Sequence[Measure], left_s: float, memory_limit_bytes: int) -> bool:
+def _affordable(sample: Sample[P], measures: Sequence[Measure], left_s: float) -> bool:
     nearest = min(measures, key=lambda measure: abs(measure.work.tokens - sample.work.tokens))
-    ratio = sample.work.tokens / nearest.work.tokens
-    if nearest.seconds * max(1.0, ratio) > left_s:
-        return False
-    # One size alone gives no slope: its growth over what the process held before is taken as all slope.
-    sizes = {measure.work.tokens for measure in measures}
-    grown = peak_at(measures, sample.work.tokens)
-    if len(sizes) == 1:
-        grown += int(max(0, nearest.peak_bytes - resident_bytes()) * max(0.0, ratio - 1))
-    return grown <= memory_limit_bytes
+    return nearest.seconds * max(1.0, sample.work.tokens / nearest.work.tokens) <= left_s
 
 
 def _run(

@@ -25,6 +25,7 @@ from nomoat.core.errors import FormatError, UsageError
 from nomoat.core.files import disk_errors, write_json
 from nomoat.core.records import Record, Saved, as_json
 from nomoat.core.store import Store
+from nomoat.model.recompute import Recompute
 from nomoat.train.checkpoint import Checkpoint, checkpoints, read_checkpoint, write_checkpoint
 from nomoat.train.state import Snapshot
 
@@ -37,6 +38,7 @@ class Settled:
     """What was decided when the run began, and must be the same when it goes on.
 
     Layers from ``first_int8`` on train in int8, ``None``: none of them; with ``int8_head`` the logits too.
+    ``recompute`` changes memory, no result.
     """
 
     steps: int
@@ -45,6 +47,7 @@ class Settled:
     threads: int
     first_int8: int | None = None
     int8_head: bool = False
+    recompute: Recompute = "least"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

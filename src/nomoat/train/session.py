@@ -93,6 +93,7 @@ def _train(
     job: Job, run: Run, checkpoint: Checkpoint | None, prefix: Prefix | None
 ) -> Generator[Record, None, Outcome]:
     settled = run.record.settled
+    job.base.decoder.choose_recompute(settled.recompute)
     task = job.task(job.batches(settled.pack_tokens), prefix)
     start = checkpoint.snapshot if checkpoint is not None else None
     with run.logging(checkpoint.log_bytes if checkpoint is not None else 0) as log:

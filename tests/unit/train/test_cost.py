@@ -7,7 +7,8 @@ import random
 import pytest
 
 from nomoat.model.config import Layer, ModelConfig
-from nomoat.train.cost import Measure, Weights, Work, fit, peak_at
+from nomoat.model.recompute import POLICIES
+from nomoat.train.cost import Measure, Weights, Work, fit
 
 SMOL = ModelConfig(
     family="llama",
@@ -64,13 +65,8 @@ def test_times_that_fall_with_size_never_make_negative_costs() -> None:
     assert model.overhead_s >= 0 and model.units_per_s > 0
 
 
-def test_memory_is_drawn_on_from_the_sizes_that_were_run() -> None:
-    measures = [
-        Measure(work(100), 1, 1_100_000),
-        Measure(work(1000), 1, 2_000_000),
-        Measure(work(100), 1, 1_900_000),  # what the large piece left behind does not count
-    ]
-    assert peak_at(measures, 1000) == 2_000_000
-    assert peak_at(measures, 2000) == 2_000_000 + 1_150_000  # more than the line, where nothing was seen
-    assert peak_at(measures, 50) == 1_100_000
-    assert peak_at(measures[:1], 5000) == 1_100_000
+def test_what_is_made_again_counts_as_work() -> None:
+    least, mlp, layer = (Weights.of(SMOL, policy) for policy in POLICIES)
+    assert mlp.token == least.token + 30 * 2 * 576 * 1536 and mlp.square == least.square
+    assert layer.token == pytest.approx(1.5 * least.token) and layer.square == pytest.approx(4 / 3 * least.square)
+    assert least.learned == mlp.learned == layer.learned

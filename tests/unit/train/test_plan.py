@@ -8,11 +8,14 @@ import pytest
 
 from nomoat.core.errors import ResourceError
 from nomoat.train.cost import Measure, Weights, Work
-from nomoat.train.plan import Outline, Plan, Wish, make_plan
+from nomoat.train.footprint import Footprint
+from nomoat.train.plan import Outline, Plan, Way, Wish, make_plan
 from nomoat.train.probe import Probe
 
 WEIGHTS = Weights(1.0, 0.0, 0.0)  # a unit is a token
 MB = 1_000_000
+
+WAYS = [Way("least", WEIGHTS, Footprint(MB))]
 
 # 1,000 tokens a second and 0.1 s a piece; 100 MB, and 1 MB for each token of the largest piece.
 PROBE = Probe(
@@ -46,7 +49,7 @@ def outline(pack_tokens: int) -> Outline:
 
 
 def plan(**changes: object) -> Plan:
-    return make_plan(dataclasses.replace(WISH, **changes), PROBE, WEIGHTS, outline)
+    return make_plan(dataclasses.replace(WISH, **changes), PROBE, WAYS, outline)
 
 
 def test_time_is_steps_and_measurements_and_what_is_written() -> None:
@@ -65,7 +68,7 @@ def test_a_scattered_probe_and_a_busy_machine_widen_the_interval() -> None:
     calm = plan()
     noisy = [dataclasses.replace(m, seconds=m.seconds * (1.3 if i % 2 else 0.7)) for i, m in enumerate(PROBE.measures)]
     for probe in (dataclasses.replace(PROBE, measures=tuple(noisy)), dataclasses.replace(PROBE, busy=0.5)):
-        made = make_plan(WISH, probe, WEIGHTS, outline)
+        made = make_plan(WISH, probe, WAYS, outline)
         assert made.high_s / made.low_s > 1.1 * calm.high_s / calm.low_s
 
 
@@ -106,6 +109,28 @@ def test_a_bound_on_memory_chooses_smaller_pieces_and_says_so() -> None:
     made = plan(memory_bytes=600 * MB)
     assert made.peak_bytes <= 600 * MB and made.pack_tokens < 1000 and made.seconds > plan().seconds
     assert "instead of 1000 to stay under 600 MB" in made.gave_up[0]
+
+
+def _with_ways(**changes: object) -> Plan:
+    """A second way that keeps a tenth and takes a half more time."""
+    ways = [*WAYS, Way("mlp", Weights(1.5, 0.0, 0.0), Footprint(0.1 * MB))]
+    return make_plan(dataclasses.replace(WISH, **changes), PROBE, ways, outline)
+
+
+def test_without_need_nothing_is_computed_twice() -> None:
+    assert _with_ways().recompute == "least" and _with_ways() == plan()
+
+
+def test_short_memory_chooses_what_computes_twice_where_that_is_the_faster_way_to_fit() -> None:
+    made = _with_ways(available_bytes=400 * MB)
+    assert made.recompute == "mlp" and made.pack_tokens == 1000 and made.peak_bytes <= 400 * MB
+    assert made.seconds == pytest.approx(plan().seconds * 1.5, rel=0.1)
+    assert made.gave_up[0].startswith("computes parts of the MLPs twice to stay under 400 MB")
+
+
+def test_slightly_smaller_pieces_are_the_faster_way_where_little_is_missing() -> None:
+    made = _with_ways(memory_bytes=1000 * MB)
+    assert made.recompute == "least" and made.pack_tokens == 750
 
 
 def test_a_bound_below_one_row_is_refused() -> None:

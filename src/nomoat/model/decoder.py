@@ -268,8 +268,7 @@ class Decoder(nn.Module):
     def _head(self) -> Head:
         vocab = self.config.vocab_size
         slices = tuple(slice(i, min(i + _HEAD_SLICE, vocab)) for i in range(0, vocab, _HEAD_SLICE))
-        c = self.config
-        weight = self.lm_head.weight
+        c, weight = self.config, self.lm_head.weight
         return Head(
             vocab,
             slices,

@@ -19,7 +19,8 @@ QUESTION = "Question: Which of these is a gas?\nAnswer:"
 CHOICES = [" air", " iron", " a stone", " the sea"]
 
 
-def test_litellm_completes_and_streams(live: Any) -> None:
+def test_litellm_completes_and_streams(live: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it fetches prices when it is imported
     litellm = pytest.importorskip("litellm")
     ask: dict[str, Any] = {
         "model": "openai/tiny+odd",

@@ -21,7 +21,7 @@ from nomoat.core.errors import ShapeMismatch, UsageError
 from nomoat.formats.blocks import block_type
 
 MODULE: Final = "nomoat.kernels._native"
-ABI: Final = 5
+ABI: Final = 6
 LEVELS: Final = ("portable", "avx2", "avx-vnni", "avx512", "amx")  # what a machine can have, each with those before
 SETS: Final = ("portable", "avx2", "avx512")  # of the block kernels, by the number the library gives them
 MAX_SMALL: Final = 16  # rows of x that matmul_small takes

@@ -1,8 +1,8 @@
 """Memory of large tensors that is used again, step after step.
 
-A training step makes and drops the same large tensors in every layer. glibc before 2.38 never gives the hole that an
-aligned block leaves to another block of the same size (sourceware bug 14581), so the heap of a step grows by every
-temporary of every layer; and fresh pages cost as much as filling them. Inside ``with Pool():`` large tensors of this
+A training step makes and drops the same large tensors in every layer. glibc's heap seldom gives the hole that an
+aligned block leaves to the next block of its size (compare sourceware bug 30723), so the heap of a step grows by its
+temporaries, layer after layer; and fresh pages cost as much as filling them. Inside ``with Pool():`` large tensors of this
 thread lie in mapped blocks that go back to the pool when the last tensor on them is dropped.
 """
 

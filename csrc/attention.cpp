@@ -59,23 +59,10 @@ struct AttentionKernels {
 };
 
 #define NM_BODY "attention.inl"
+#define NM_KERNELS AttentionKernels
 #include "each_set.inl"
+#undef NM_KERNELS
 #undef NM_BODY
-
-const AttentionKernels& kernels_of(int set) {
-#if NM_X86
-    const int usable = usable_set(set);
-    if (usable == 2) {
-        return avx512::kernels;
-    }
-    if (usable == 1) {
-        return avx2::kernels;
-    }
-#else
-    (void)set;
-#endif
-    return portable::kernels;
-}
 
 // Grow-only memory of one thread.
 class Scratch {

@@ -1,6 +1,7 @@
 // Compiles NM_BODY once for each instruction set of this processor family: in namespace portable with NM_VECTOR 0, and on
-// x86 also in avx2 (256) and avx512 (512). The bodies call nothing from the standard library: an inline function of
-// it, compiled here for AVX-512, could be the copy that the linker keeps for everybody.
+// x86 also in avx2 (256) and avx512 (512). Each body ends with its `kernels` of the type NM_KERNELS, among which
+// kernels_of chooses. The bodies call nothing from the standard library: an inline function of it, compiled here for
+// AVX-512, could be the copy that the linker keeps for everybody.
 
 namespace portable {
 #define NM_VECTOR 0
@@ -42,3 +43,19 @@ namespace avx512 {
 #endif
 
 #endif  // NM_X86
+
+// The kernels of the best instruction set up to `set` that this machine has.
+const NM_KERNELS& kernels_of(int set) {
+#if NM_X86
+    const int usable = usable_set(set);
+    if (usable == 2) {
+        return avx512::kernels;
+    }
+    if (usable == 1) {
+        return avx2::kernels;
+    }
+#else
+    (void)set;
+#endif
+    return portable::kernels;
+}

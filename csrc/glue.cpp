@@ -75,23 +75,10 @@ struct GlueKernels {
 };
 
 #define NM_BODY "glue.inl"
+#define NM_KERNELS GlueKernels
 #include "each_set.inl"
+#undef NM_KERNELS
 #undef NM_BODY
-
-const GlueKernels& kernels_of(int set) {
-#if NM_X86
-    const int usable = usable_set(set);
-    if (usable == 2) {
-        return avx512::kernels;
-    }
-    if (usable == 1) {
-        return avx2::kernels;
-    }
-#else
-    (void)set;
-#endif
-    return portable::kernels;
-}
 
 // Rows of a job on the pool.
 template <typename T>

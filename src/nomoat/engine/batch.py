@@ -20,6 +20,7 @@ from nomoat.engine.request import Piece, Request
 from nomoat.engine.room import PagedRoom
 from nomoat.engine.schedule import Scheduler, Segment
 from nomoat.engine.wear import Wear, cached_under
+from nomoat.kernels.blocks import quick_products
 from nomoat.model.cache import PAGE, KVCache, Layout
 from nomoat.model.delta import AnyStack, MixedStack, Stack, Wearable, stack_key
 from nomoat.model.load import Base
@@ -106,7 +107,8 @@ class Batch:
         if not segments:
             return pieces
         started = time.perf_counter()
-        hidden = self._forward(segments)
+        with quick_products():
+            hidden = self._forward(segments)
         if (n_rows := hidden.shape[0]) <= MAX_ROWS:
             self._pace.time(n_rows, time.perf_counter() - started)
         self._note_reuse(segments)

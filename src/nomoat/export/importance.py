@@ -7,17 +7,16 @@ expected squared error of the output weighs each column by the mean square of it
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nomoat.core.records import Progress
 from nomoat.formats.weights import Floats
 from nomoat.model.cache import Layout
 from nomoat.model.delta import Stack
-from nomoat.model.linear import Linear
+from nomoat.model.linear import linears_of, watched
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
 
@@ -31,11 +30,9 @@ class _Meter:
         self.sums: dict[str, Tensor] = {}
         self.tokens: dict[str, int] = {}
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if isinstance(module, Linear):
-            x: Tensor = args[0]
-            self.sums[module.name] = self.sums.get(module.name, 0) + x.detach().double().square().sum(0)
-            self.tokens[module.name] = self.tokens.get(module.name, 0) + x.shape[0]
+    def __call__(self, name: str, x: Tensor) -> None:
+        self.sums[name] = self.sums.get(name, 0) + x.detach().double().square().sum(0)
+        self.tokens[name] = self.tokens.get(name, 0) + x.shape[0]
 
 
 @torch.inference_mode()
@@ -47,9 +44,7 @@ def measure_importance(
     llama.cpp leaves the head out too: a head that is also the embedding would be bent for rare tokens.
     """
     meter = _Meter()
-    linears = [module for module in base.decoder.modules() if isinstance(module, Linear) and module.name != "lm_head"]
-    hooks = [module.register_forward_pre_hook(meter) for module in linears]
-    try:
+    with watched([linear for linear in linears_of(base.decoder) if linear.name != "lm_head"], meter):
         done = 0
         while done < len(rows):
             group = _group(rows, done)
@@ -57,9 +52,6 @@ def measure_importance(
             base.decoder(tokens, Layout([len(row.ids) for row in group]), stack)
             done += len(group)
             yield Progress("importance", done, len(rows), "rows")
-    finally:
-        for hook in hooks:
-            hook.remove()
     return {name: (total / meter.tokens[name]).float().numpy() for name, total in meter.sums.items()}
 
 

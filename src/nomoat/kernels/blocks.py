@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -14,6 +18,7 @@ from nomoat.kernels import native, reference
 
 MAX_SMALL = native.MAX_SMALL
 MIN_WIDE_WEIGHTS = 1 << 16  # smaller matrices are expanded: nothing to win, and the plain product is exact
+_QUICK: Final = ContextVar("quick", default=False)
 
 
 def from_view(data: Bytes) -> Tensor:
@@ -43,6 +48,24 @@ def matmul_small(x: Tensor, data: Tensor, type: str) -> Tensor:
     if data.is_cpu and native.available():
         return native.matmul_small(x, data, type)
     return reference.matmul_small(x, data, type)
+
+
+@contextlib.contextmanager
+def quick_products() -> Iterator[None]:
+    """Inside, products of many rows may go through ``matmul_wide``: for reading prompts that are to be answered.
+
+    Training and scoring stay outside: what they say of a model is held to float32.
+    """
+    before = _QUICK.set(True)
+    try:
+        yield
+    finally:
+        _QUICK.reset(before)
+
+
+def is_quick(data: Tensor, type: str) -> bool:
+    """Whether a product of many rows with this matrix goes through ``matmul_wide`` here."""
+    return _QUICK.get() and has_wide(data, type)
 
 
 def has_wide(data: Tensor, type: str) -> bool:

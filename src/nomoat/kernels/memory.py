@@ -2,8 +2,8 @@
 
 A training step makes and drops the same large tensors in every layer. glibc's heap seldom gives the hole that an
 aligned block leaves to the next block of its size (compare sourceware bug 30723), so the heap of a step grows by its
-temporaries, layer after layer; and fresh pages cost as much as filling them. Inside ``with Pool():`` large tensors of this
-thread lie in mapped blocks that go back to the pool when the last tensor on them is dropped.
+temporaries, layer after layer; and fresh pages cost as much as filling them. Inside ``with Pool():`` large tensors of
+this thread lie in mapped blocks that go back to the pool when the last tensor on them is dropped.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class FrozenWeight:
         """``x @ W.T``. (T, in) -> (T, out)."""
         if x.shape[0] <= blocks.MAX_SMALL:
             return blocks.matmul_small(x, self.data, self.type)
-        if blocks.has_wide(self.data, self.type):
+        if blocks.is_quick(self.data, self.type):
             return blocks.matmul_wide(x, self.data, self.type)
         return torch.mm(x, self.expand().T, out=empty(x.shape[0], self.shape[0], like=x))
 

@@ -6,8 +6,6 @@ the exact blocks whatever is chosen here.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Final
 
 import torch
@@ -16,7 +14,7 @@ from torch import Tensor
 from nomoat.model.cache import Layout
 from nomoat.model.decoder import Decoder
 from nomoat.model.frozen import Int8Choice
-from nomoat.model.linear import Linear
+from nomoat.model.linear import linears_of, watched
 
 KEPT: Final = 16  # columns of each matrix that stay float32; with 8, SmolLM2's cosine falls to 0.95 on some rows
 HEAD_BYTES: Final = 300e6  # what the copies of a head may take
@@ -39,7 +37,7 @@ def use_int8(
     """
     largest = _largest_activations(decoder, first)
     for number, block in enumerate(decoder.layers):
-        for linear in _linears(block):
+        for linear in linears_of(block):
             linear.weight.choose_int8(_top(largest[linear.name], kept) if number >= lowest_layer else None)
     top = decoder.lm_head
     top.weight.choose_int8(_top(largest[top.name], kept), Int8Choice(_HEAD_GROUP, head and head_fits(decoder)))
@@ -58,12 +56,8 @@ def _top(columns: Tensor, kept: int) -> Tensor:
 
 def use_float32(decoder: Decoder) -> None:
     """Train on the exact blocks again, and let the copies go."""
-    for linear in _linears(decoder):
+    for linear in linears_of(decoder):
         linear.weight.choose_int8(None)
-
-
-def _linears(module: torch.nn.Module) -> Iterator[Linear]:
-    return (each for each in module.modules() if isinstance(each, Linear))
 
 
 @torch.no_grad()
@@ -71,17 +65,14 @@ def _largest_activations(decoder: Decoder, first: int | None) -> dict[str, Tenso
     """By module name, the largest size of each input column over some random tokens. (in,)."""
     largest: dict[str, Tensor] = {}
 
-    def look(module: torch.nn.Module, inputs: tuple[Tensor, object]) -> None:
-        assert isinstance(module, Linear)
-        largest[module.name] = inputs[0].abs().amax(0)
+    def look(name: str, x: Tensor) -> None:
+        largest[name] = x.abs().amax(0)
 
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(decoder.config.vocab_size, (_SEGMENTS * _LENGTH,), generator=generator)
     if first is not None:
         tokens[::_LENGTH] = first
-    with contextlib.ExitStack() as hooks:
-        for linear in _linears(decoder):
-            hooks.callback(linear.register_forward_pre_hook(look).remove)
+    with watched(linears_of(decoder), look):
         hidden = decoder(tokens, Layout([_LENGTH] * _SEGMENTS))
     largest[decoder.lm_head.name] = hidden.abs().amax(0)
     return largest

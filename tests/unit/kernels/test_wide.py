@@ -11,6 +11,7 @@ from torch import Tensor
 from nomoat.core.errors import ShapeMismatch, UsageError
 from nomoat.formats.blocks import TYPES
 from nomoat.kernels import blocks, native, reference
+from nomoat.model.frozen import FrozenWeight
 
 WIDE = pytest.mark.skipif(not native.has_wide(), reason="this machine has no tiles of bfloat16")
 
@@ -81,6 +82,15 @@ def test_small_matrices_and_the_twins_take_the_plain_product(monkeypatch: pytest
     x = torch.randn(30, 64)
     for data in (small, large):
         assert torch.equal(blocks.matmul_wide(x, data, "Q8_0"), reference.matmul_small(x, data, "Q8_0"))
+
+
+def test_only_who_asks_for_quick_products_gets_them() -> None:
+    weight, x = FrozenWeight(stored("Q8_0", 1024, 64), "Q8_0", 64), torch.randn(40, 64)
+    exact = x @ weight.expand().T
+    assert torch.equal(weight.product(x), exact)
+    with blocks.quick_products():
+        assert torch.equal(weight.product(x), exact) != native.has_wide()
+    assert torch.equal(weight.product(x), exact)
 
 
 def test_a_gradient_and_shapes_that_do_not_fit_are_refused() -> None:

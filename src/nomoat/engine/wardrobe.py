@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -21,11 +22,12 @@ _Version = tuple[int, int, int]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Known:
-    """An adapter that can be worn by name, and whether it is in memory."""
+    """An adapter that can be worn by name; whether it is in memory, and whether it was registered or found stored."""
 
     name: str
     folder: Path
     loaded: bool
+    registered: bool
 
 
 @dataclasses.dataclass(slots=True)
@@ -67,10 +69,16 @@ class Wardrobe:
 
     def known(self) -> list[Known]:
         """All adapters that can be worn, by name."""
-        stored = {name: self._store.path("adapters", name) for name in self._store.names("adapters")}
+        stored = dict(self._all_stored())
         with self._lock:
-            folders = stored | self._folders
-            return [Known(name, folder, name in self._resident) for name, folder in sorted(folders.items())]
+            folders = sorted((stored | self._folders).items())
+            return [Known(name, folder, name in self._resident, name in self._folders) for name, folder in folders]
+
+    def folder(self, name: str) -> Path:
+        """Where the adapter of that name lies. Raises ``NotFound``, and ``UsageError`` for what cannot be a name."""
+        with self._lock:
+            registered = self._folders.get(name)
+        return registered if registered is not None else self._stored(name)
 
     def register(self, name: str, folder: Path) -> None:
         """Make a PEFT folder wearable as ``name``, loading it now. Raises ``UsageError`` if the name is another's.
@@ -93,7 +101,7 @@ class Wardrobe:
 
         Raises ``NotFound`` for a name that is neither.
         """
-        self._folder(name)
+        self.folder(name)
         with self._lock:
             self._folders.pop(name, None)
             gone = self._resident.pop(name, None)
@@ -104,7 +112,7 @@ class Wardrobe:
         """Let ``name`` mean several adapters with their weights. Raises ``UsageError`` if the name is taken."""
         self._store.path("adapters", name)
         for part in parts:
-            self._folder(part.adapter)
+            self.folder(part.adapter)
         with self._lock:
             if name in self._folders or name in self._store.names("adapters"):
                 raise UsageError(f"the name {name!r} is an adapter's", hint="choose another")
@@ -121,29 +129,33 @@ class Wardrobe:
         with self._lock:
             return dict(self._stacks)
 
+    def take_apart(self, parts: Sequence[Part]) -> tuple[Part, ...]:
+        """Adapters only: names of stacks become what they mean, and an adapter that comes twice has both weights."""
+        weights: dict[str, float] = {}
+        for part in parts:
+            with self._lock:
+                inner = self._stacks.get(part.adapter)
+            for one in inner if inner is not None else (Part(part.adapter),):
+                weights[one.adapter] = weights.get(one.adapter, 0.0) + one.weight * part.weight
+        return tuple(Part(name, weight) for name, weight in weights.items())
+
     def wear(self, parts: Sequence[Part]) -> Worn:
         """The adapters of a stack, read from disk where they are not in memory; names of stacks are taken apart.
 
         Raises ``NotFound`` for an unknown name, and what loading raises.
         """
-        worn: list[tuple[Adapter, float]] = []
-        for part in parts:
-            with self._lock:
-                inner = self._stacks.get(part.adapter)
-            for one in inner if inner is not None else (Part(part.adapter),):
-                worn.append((self._adapter(one.adapter), one.weight * part.weight))
-        return tuple(worn)
+        return tuple((self._adapter(part.adapter), part.weight) for part in self.take_apart(parts))
 
-    def _folder(self, name: str) -> Path:
-        with self._lock:
-            registered = self._folders.get(name)
-        return registered if registered is not None else self._stored(name)
+    def _all_stored(self) -> Iterator[tuple[str, Path]]:
+        for name in self._store.names("adapters"):
+            with contextlib.suppress(UsageError):  # a folder somebody put there, whose name cannot be asked for
+                yield name, self._store.path("adapters", name)
 
     def _stored(self, name: str) -> Path:
         return self._store.find("adapters", name)
 
     def _adapter(self, name: str) -> Adapter:
-        folder = self._folder(name)
+        folder = self.folder(name)
         with self._lock:
             held = self._held(name, folder)
         return held if held is not None else self._load(name, folder)

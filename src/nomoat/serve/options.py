@@ -22,14 +22,14 @@ class ServeOptions:
     stacks: tuple[str, ...] = option((), "names for stacks: polite=chat:0.8+sql,terse=sql", metavar="NAME=STACK")
     adapter_folders: tuple[str, ...] = option((), "folders from which clients may load adapters by path", metavar="DIR")
     allow_origins: tuple[str, ...] = option((), "web pages that may call this server, by origin", metavar="URL")
-    max_adapters: int = option(64, "how many adapters are kept open; the one unused for longest goes", metavar="N")
+    adapter_mb: int = option(1024, "memory for adapters, in MiB; the one unused for longest goes", metavar="MIB")
     deadline_s: float | None = option(None, "end a request after this many seconds", metavar="SECONDS")
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise UsageError(f"--port cannot be {self.port}", hint="0 to 65535")
-        if self.max_adapters < 1:
-            raise UsageError("--max-adapters must be 1 or more")
+        if self.adapter_mb < 0:
+            raise UsageError("--adapter-mb must be 0 or more", hint="with 0, only the adapter worn last is kept")
         if self.deadline_s is not None and not self.deadline_s > 0:
             raise UsageError("--deadline-s must be above 0")
         if self.host not in LOCAL_HOSTS and not self.api_key:

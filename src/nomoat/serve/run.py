@@ -34,7 +34,7 @@ def opened(store: Store, spec: str, options: ServeOptions, engine: ServiceOption
     base, default = _base_and_default(store, spec)
     service = Service(base, engine)
     try:
-        shelf = Shelf(store, base, options, default=default, on_close=service.forget)
+        shelf = Shelf(store, base, options, default=default, on_unload=service.forget)
         yield Desk(
             service=service,
             shelf=shelf,

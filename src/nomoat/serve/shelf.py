@@ -1,19 +1,17 @@
-"""The adapters a server offers, and the stack that a model name means.
+"""What an HTTP client may wear: the stack that a model name means, and the adapters on offer.
 
-An adapter is on offer when it is in the store and fits the base, or was put here by name. It is opened when it is
-first asked for, kept open while it is among those used last, and opened again when its files have changed. A model
-name never opens a path: names are looked up, and what is not on offer is a 404.
+The wardrobe keeps the adapters. Here is what clients see of it: those that fit the base, by name and by number, without
+those that a client unloaded; and the folders from which a client may load. What is not on offer is a 404.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from nomoat.core.errors import NomoatError, UsageError
+from nomoat.core.errors import NomoatError, NotFound, UsageError
 from nomoat.core.store import Store
 from nomoat.engine.names import (
     CONFIG_FILE,
@@ -25,12 +23,11 @@ from nomoat.engine.names import (
     parse_name,
     with_their_template,
 )
+from nomoat.engine.wardrobe import Wardrobe
 from nomoat.model.adapters import Adapter
 from nomoat.model.load import Base
 from nomoat.serve.errors import RequestError
 from nomoat.serve.options import ServeOptions
-
-_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class Outfit:
 
 
 class Shelf:
-    """Adapters by name. Safe to use from several threads. ``on_close`` hears of each adapter that is put away."""
+    """Adapters by name. Safe to use from several threads. ``on_unload`` hears of each that leaves the memory."""
 
     def __init__(
         self,
@@ -52,28 +49,36 @@ class Shelf:
         options: ServeOptions,
         *,
         default: tuple[Part, ...] = (),
-        on_close: Callable[[Adapter], None] = lambda _: None,
+        on_unload: Callable[[Adapter], None] = lambda adapter: None,
     ) -> None:
-        self.base, self._on_close = base, on_close
-        self._store, self._options = store, options
+        self.base, self._store = base, store
         self._roots = [Path(folder).expanduser().resolve() for folder in options.adapter_folders]
-        self._lock = threading.RLock()
-        self._placed: dict[str, Path] = {}
+        self._wardrobe = Wardrobe(base, store, budget_bytes=options.adapter_mb << 20, on_unload=on_unload)
+        self._lock = threading.Lock()
         self._hidden: set[str] = set()
-        self._open: OrderedDict[str, tuple[Adapter, float]] = OrderedDict()  # with its file's time of change
         self._default = tuple(Part(self._take_in(part.adapter), part.weight) for part in default)
-        self.stacks = dict(_named_stack(text) for text in options.stacks)
-        for word in options.adapters:
-            self._adapter(self._take_in(word))
-        for parts in self.stacks.values():
-            self._worn(parts)
+        self._wardrobe.wear([Part(self._take_in(word)) for word in options.adapters])
+        for text in options.stacks:
+            self._name_stack(text)
 
     def _take_in(self, word: str) -> str:
         """The name under which the owner's own word for an adapter (a name or a path) is on offer."""
         folder = adapter_folder(self._store, word)
         if folder.parent != self._store.home / "adapters":
-            self._placed[folder.name] = folder
+            folder = folder.resolve()
+            self._wardrobe.register(folder.name, folder)
         return folder.name
+
+    def _name_stack(self, text: str) -> None:
+        """Offer ``polite=chat:0.8+sql``; opening its adapters now tells whether they fit."""
+        name, equals, stack = (word.strip() for word in text.partition("="))
+        if not equals or not name:
+            raise UsageError(f"--stacks: {text!r} is not NAME=STACK", hint="--stacks polite=chat:0.8+sql")
+        if name == self.base.name:
+            raise UsageError(f"--stacks: {name!r} is the name of the base", hint="choose another")
+        parts = parse_adapters(stack)
+        self._wardrobe.name_stack(name, parts)
+        self._wardrobe.wear(parts)
 
     def outfit(self, model: str | None, scales: Iterable[tuple[int, float]] = ()) -> Outfit:
         """What a model name means; none, or an empty one, is what the server was started with.
@@ -81,17 +86,15 @@ class Shelf:
         ``scales``: numbers of ``names()`` with weights, worn besides. Raises ``RequestError`` (404) for what is not
         here.
         """
-        parts = self._parts(model.removesuffix(":latest") if model else "")
+        parts = self._wardrobe.take_apart(self._parts(model.removesuffix(":latest") if model else ""))
         names = self.names() if scales else []
         for number, weight in scales:
             if number >= len(names):
                 raise RequestError(f"lora: there is no adapter number {number}", param="lora", status=404)
             parts = (*(part for part in parts if part.adapter != names[number]), Part(names[number], weight))
-        with self._lock:
-            worn = self._worn(parts)
-        base = self.base
+        folders = tuple(Part(str(self.folder(part.adapter)), part.weight) for part in parts)
+        worn, base = self._wardrobe.wear(parts), self.base
         if base.template.kind == "default" and parts:
-            folders = tuple(Part(str(self._folder(part.adapter)), part.weight) for part in parts)
             base = with_their_template(self._store, base, folders)
         return Outfit(base, worn, self.spelled(parts))
 
@@ -110,57 +113,51 @@ class Shelf:
         names = self.names()
         if any(number >= len(names) for number in scales):
             raise RequestError(f"there are {len(names)} adapters, numbered from 0", status=404)
-        self._default = tuple(Part(names[number], weight) for number, weight in scales.items() if weight != 0)
+        with self._lock:
+            self._default = tuple(Part(names[number], weight) for number, weight in scales.items() if weight != 0)
+
+    @property
+    def stacks(self) -> dict[str, tuple[Part, ...]]:
+        """The stacks that have names."""
+        return self._wardrobe.stacks()
 
     def names(self) -> list[str]:
         """The adapters on offer, sorted. Their places in this list are llama-server's numbers."""
-        stored = (name for name in self._store.names("adapters") if name not in self._hidden and self._fits(name))
-        return sorted({*stored, *self._placed})
-
-    def is_open(self, name: str) -> bool:
-        return name in self._open
+        known = (one for one in self._wardrobe.known() if one.name not in self._hidden)
+        return [one.name for one in known if one.registered or self._fits(one.folder)]
 
     def folder(self, name: str) -> Path:
-        """Where an adapter on offer lies."""
-        return self._folder(name)
+        """Where an adapter on offer lies. Raises ``RequestError`` (404)."""
+        if name not in self._hidden:
+            try:
+                return self._wardrobe.folder(name)
+            except (NotFound, UsageError):  # said below in the words of the API
+                pass
+        raise self._unknown(name)
 
     def load(self, name: str, path: str = "") -> None:
         """Put an adapter on offer and open it. ``path`` must lie in one of the folders the owner named.
 
         Raises ``RequestError``, ``NotFound``, ``AdapterMismatch`` and what reading can raise.
         """
-        self._store.path("adapters", name)  # a name that could be a path is refused here
-        if name == self.base.name or name in self.stacks:
+        if name == self.base.name:
             raise RequestError(f"{name!r} is the name of a model here already", param="lora_name")
-        folder = self._named_folder(path or name)
+        self._wardrobe.register(name, self._named_folder(path or name))
         with self._lock:
-            before = self._placed.get(name)
-            self._placed[name] = folder
             self._hidden.discard(name)
-            self._close(name)
-            try:
-                self._adapter(name)
-            except Exception:
-                self._placed.pop(name)
-                if before is not None:
-                    self._placed[name] = before
-                raise
 
     def unload(self, name: str) -> None:
         """Take an adapter from the offer; requests that wear it end as they began. Raises ``RequestError`` (404)."""
         with self._lock:
             if name not in self.names():
                 raise self._unknown(name)
-            self._placed.pop(name, None)
-            self._close(name)
             self._hidden.add(name)
             self._default = tuple(part for part in self._default if part.adapter != name)
+            self._wardrobe.unload(name)
 
     def _parts(self, model: str) -> tuple[Part, ...]:
         if not model:
             return self._default
-        if model in self.stacks:
-            return self.stacks[model]
         if model == self.base.name:
             return ()
         if model.startswith(f"{self.base.name}+"):  # the base's own name may hold anything: it is not parsed
@@ -171,49 +168,18 @@ class Shelf:
             raise UsageError(f"{model!r} names adapter {name.head!r} twice", hint=f"add the weights: {name.head}:2")
         return (Part(name.head, weight), *name.adapters)
 
-    def _worn(self, parts: Iterable[Part]) -> Worn:
-        return tuple((self._adapter(part.adapter), part.weight) for part in parts)
-
-    def _adapter(self, name: str) -> Adapter:
-        with self._lock:
-            folder = self._folder(name)
-            changed = (folder / _WEIGHTS).stat().st_mtime if (folder / _WEIGHTS).is_file() else 0.0
-            held = self._open.get(name)
-            if held is None or held[1] != changed:
-                self._close(name)
-                self._open[name] = held = (self.base.load_adapter(folder, name=name), changed)
-            self._open.move_to_end(name)
-            while len(self._open) > self._options.max_adapters:
-                self._close(next(iter(self._open)))
-            return held[0]
-
-    def _close(self, name: str) -> None:
-        held = self._open.pop(name, None)
-        if held is not None:
-            self._on_close(held[0])
-
-    def _folder(self, name: str) -> Path:
-        if name in self._placed:
-            return self._placed[name]
-        if name in self._hidden or not _is_plain(name) or name not in self._store.names("adapters"):
-            raise self._unknown(name)
-        return self._store.path("adapters", name)
-
-    def _fits(self, name: str) -> bool:
+    def _fits(self, folder: Path) -> bool:
         """Whether a stored adapter says that it belongs to this base; opening it proves it."""
         try:
-            words = bases_of_adapter(self._store.path("adapters", name))
+            words = bases_of_adapter(folder)
         except NomoatError:  # a folder that is none of ours is not on offer
             return False
         return any(word in (self.base.name, str(self.base.path), f"bases/{self.base.name}") for word in words)
 
     def _named_folder(self, word: str) -> Path:
         """The folder that a client's word means: a name in the store, or a path that is allowed."""
-        if _is_plain(word) and word in self._store.names("adapters"):
+        if word in self._store.names("adapters"):
             return self._store.path("adapters", word)
-        return self._allowed(word)
-
-    def _allowed(self, word: str) -> Path:
         folder = Path(word).expanduser().resolve()
         if not any(folder.is_relative_to(root) for root in self._roots):
             raise RequestError(
@@ -236,15 +202,3 @@ class Shelf:
             code="model_not_found",
             hint=offered,
         )
-
-
-def _named_stack(text: str) -> tuple[str, tuple[Part, ...]]:
-    name, equals, stack = text.partition("=")
-    if not equals or not name.strip() or not _is_plain(name.strip()):
-        raise UsageError(f"--stacks: {text!r} is not NAME=STACK", hint="--stacks polite=chat:0.8+sql")
-    return name.strip(), parse_adapters(stack)
-
-
-def _is_plain(word: str) -> bool:
-    """Whether a word can only be a name."""
-    return bool(word) and not set(word) & set("/\\:+") and not word.startswith((".", "~"))

@@ -74,6 +74,12 @@ def test_an_adapter_that_was_written_anew_is_read_anew(base: Base, store: Store)
     assert gone == [old]
 
 
+def test_a_stray_folder_in_the_store_hides_no_adapter(base: Base, store: Store) -> None:
+    write_adapter(base, store.path("adapters", "sql"), 1)
+    (store.home / "adapters" / "not a name").mkdir()
+    assert [one.name for one in Wardrobe(base, store).known()] == ["sql"]
+
+
 def test_a_hundred_adapters_are_known_and_as_many_loaded_as_the_budget_has_room_for(base: Base, store: Store) -> None:
     for seed in range(20):
         write_adapter(base, store.path("adapters", f"a{seed:02}"), seed)
@@ -151,6 +157,7 @@ def test_a_named_stack_multiplies_its_weights_and_takes_no_adapters_name(base: B
     worn = wardrobe.wear([Part("both", 0.5)])
     assert [(adapter.name, weight) for adapter, weight in worn] == [("chat", 0.4), ("sql", 0.5)]
     assert wardrobe.stacks() == {"both": (Part("chat", 0.8), Part("sql"))}
+    assert wardrobe.take_apart([Part("chat", 0.2), Part("both")]) == (Part("chat", 1.0), Part("sql"))
     with pytest.raises(UsageError, match="adapter's"):
         wardrobe.name_stack("sql", [Part("chat")])
     with pytest.raises(NotFound):

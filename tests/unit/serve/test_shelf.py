@@ -42,7 +42,7 @@ def _keep(store: Store, base: Base, name: str, seed: int, of: str) -> None:
 
 def shelf(store: Store, base: Base, closed: list[Adapter] | None = None, **options: object) -> Shelf:
     put_away = closed if closed is not None else []
-    return Shelf(store, base, ServeOptions(**options), on_close=put_away.append)  # type: ignore[arg-type]
+    return Shelf(store, base, ServeOptions(**options), on_unload=put_away.append)  # type: ignore[arg-type]
 
 
 def worn(found: Shelf, model: str) -> list[tuple[str, float]]:
@@ -69,14 +69,22 @@ def test_numbers_add_to_the_name_as_llama_server_has_them(store: Store, base: Ba
     assert found.outfit(None).name == "tiny-llama+b:0.5"
 
 
-def test_the_one_unused_for_longest_is_put_away_and_opens_again(store: Store, base: Base) -> None:
+def test_a_named_stack_is_worn_beside_others_and_at_a_weight(store: Store, base: Base) -> None:
+    found = shelf(store, base, stacks=("mix=a:0.5+b",))
+    assert found.outfit("tiny-llama+mix:2+a:0.25+c").name == "tiny-llama+a:1.25+b:2+c"
+    found.unload("a")
+    with pytest.raises(RequestError, match="'a' does not exist here"):
+        found.outfit("mix")
+
+
+def test_the_one_unused_for_longest_leaves_the_memory_and_opens_again(store: Store, base: Base) -> None:
     closed: list[Adapter] = []
-    found = shelf(store, base, closed, max_adapters=2)
+    found = shelf(store, base, closed, adapter_mb=0)
     first = found.outfit("a").worn[0][0]
-    for name in ("b", "a", "c"):
-        found.outfit(name)
-    assert [adapter.name for adapter in closed] == ["b"]
-    assert found.outfit("a").worn[0][0] is first
+    assert found.outfit("a").worn[0][0] is first and closed == []
+    assert worn(found, "a+b") == [("a", 1.0), ("b", 1.0)]
+    assert closed == [first] and found.names() == ["a", "b", "c"]
+    assert found.outfit("a").worn[0][0] is not first
 
 
 def test_a_new_adapter_and_a_changed_one_are_seen_without_a_restart(store: Store, base: Base) -> None:
@@ -102,6 +110,8 @@ def test_an_unloaded_adapter_is_gone_until_it_is_loaded_again(store: Store, base
     found.load("a")
     found.load("alias", "b")
     assert worn(found, "a+alias") == [("a", 1.0), ("alias", 1.0)]
+    with pytest.raises(UsageError, match="taken"):
+        found.load("alias", "c")
 
 
 def test_paths_open_only_inside_the_folders_that_the_owner_named(store: Store, base: Base, tmp_path: Path) -> None:
@@ -142,3 +152,7 @@ def test_options_that_make_no_sense_are_refused_at_the_start(store: Store, base:
         shelf(store, base, stacks=("mix",))
     with pytest.raises(UsageError, match="lets other machines in"):
         ServeOptions(host="0.0.0.0")
+    with pytest.raises(UsageError, match="--adapter-mb"):
+        ServeOptions(adapter_mb=-1)
+    with pytest.raises(UsageError, match="the base"):
+        shelf(store, base, stacks=("tiny-llama=a",))

@@ -60,6 +60,7 @@ class Batch:
             self._room, slots=options.max_batch, step_tokens=STEP_TOKENS, shared_tokens=SHARED_TOKENS
         )
         self._answers: dict[int, Answer] = {}
+        self._outgoing: list[Wearable] = []  # forgotten while a request wore them, which still reads under them
         self._pace = Pace()
 
     @property
@@ -96,8 +97,10 @@ class Batch:
             self._drop(index)
 
     def forget(self, adapter: Wearable) -> None:
-        """Drop what was read under an adapter that will not be worn again."""
-        self._room.drop(lambda wear: isinstance(wear, Wear) and any(one is adapter for one, _ in wear.stack))
+        """Drop what was read under an adapter that will not be worn again, once those who wear it have ended."""
+        self._room.drop(lambda wear: isinstance(wear, Wear) and _wears(wear.stack, adapter))
+        if any(_wears(answer.request.stack, adapter) for answer in self._answers.values()):
+            self._outgoing.append(adapter)
 
     @torch.inference_mode()
     def step(self) -> list[Piece]:
@@ -127,7 +130,10 @@ class Batch:
     def _drop(self, index: int) -> None:
         self._scheduler.finish(index)
         self._room.done(index)
-        del self._answers[index]
+        stack = self._answers.pop(index).request.stack
+        for adapter in [one for one in self._outgoing if _wears(stack, one)]:
+            self._outgoing = [one for one in self._outgoing if one is not adapter]
+            self.forget(adapter)
 
     def _overdue(self) -> list[Piece]:
         """End the requests whose time is up."""
@@ -233,3 +239,7 @@ class Batch:
         for first in range(0, segment.length, _SCORED_ROWS):
             rows = hidden[first : first + _SCORED_ROWS]
             answer.scorer.add(segment.start + first, self._base.decoder.logits(rows, answer.request.stack))
+
+
+def _wears(stack: Stack, adapter: Wearable) -> bool:
+    return any(one is adapter for one, _ in stack)

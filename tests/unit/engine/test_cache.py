@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 
 import pytest
 import torch
@@ -134,6 +136,22 @@ def test_an_adapter_that_learned_on_is_another_after_it_is_forgotten(base: Base)
     pieces = one(batch, request)
     assert pieces[0].cached_tokens == 0
     same_as_alone(base, pieces, request)
+
+
+def test_an_adapter_forgotten_while_it_is_worn_leaves_nothing_behind(base: Base) -> None:
+    adapter, batch = busy_adapter(base, 8), new_batch(base)
+    kept = [text(8, 40), text(9, 40)]
+    for index, tokens in enumerate(kept):
+        batch.add(index, ask(tokens, ((adapter, 1.0),), n=4 + index))
+    batch.step()
+    batch.forget(adapter)
+    while not batch.idle:
+        batch.step()
+    assert batch.cache_bytes == 0
+    holder = weakref.ref(adapter)
+    del adapter
+    gc.collect()
+    assert holder() is None
 
 
 def test_requests_that_begin_alike_at_the_same_moment_are_read_once(base: Base) -> None:

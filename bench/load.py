@@ -7,7 +7,8 @@ Takes ``--seconds``, a fifth of that before to warm up, and after each of the tw
 client has one on its way: with 64 clients on a slow machine, minutes). Reports the first token and the tokens per
 second of each answer at the 50th, 95th and 99th percentile, what was answered by status, and with ``--pid`` the
 server's memory, without its cache of keys and values, before and after. Ends with 1 if an error came back that was not
-the client's own, if a request was starved, or if that memory grew by more than a tenth.
+the client's own, if a request was starved, or if that memory grew by more than a tenth. Pages
+of the cache that were given back stay with the process and count: judge memory by runs of minutes, which fill it.
 """
 
 from __future__ import annotations

@@ -53,11 +53,11 @@ def served(home: Store) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 def test_it_serves_until_it_is_interrupted_and_ends_well(served: tuple[str, subprocess.Popen[str]]) -> None:
     url, process = served
-    assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+    assert httpx.get(f"{url}/health", timeout=60).json() == {"status": "ok"}
     code, out, err = run("chat", "--server", url, "--max-tokens", "4", stdin="hello\n/models\n/model odd\nagain\n")
     assert code == 0 and "* tiny" in err and len(out) > 2
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=180)
     assert process.returncode == 0 and "stopped" in told and "Traceback" not in told
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,10 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         return _print_vllm(args.model, options, env, as_json=args.json)
     with listening(options) as listener, opened(env.store, args.model, options, engine) as desk:
         _greet(desk, url_of(listener), env, as_json=args.json)
-        try:
+        # uvicorn ends every answer and raises the signal again: nothing comes of it where they are ignored (nohup)
+        with contextlib.suppress(KeyboardInterrupt):
             server_for(desk).run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn has ended every answer; the signal comes back once it has
-            env.say("\nstopped")
+        env.say("\nstopped")
     return 0
 
 

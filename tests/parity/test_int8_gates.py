@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 import models
-from nomoat.core.records import Note, Record
 from nomoat.core.store import Store
 from nomoat.evening import builtin_rows
 from nomoat.kernels import int8
@@ -23,6 +20,7 @@ from nomoat.model.load import Base, load_base
 from nomoat.train.job import prepare
 from nomoat.train.options import TuneOptions
 from nomoat.train.precision import choose_arithmetic
+from outcome import outcome
 from outliers import outlier_folder
 from tiny import tiny_folder
 
@@ -93,18 +91,6 @@ def test_int8_holds_on_real_rows_of_real_models(name: str) -> None:
     notes, chosen = outcome(choose_arithmetic(job))
     print(name, notes)
     assert chosen.first_int8 is not None and chosen.first_int8 <= job.base.decoder.config.n_layers / 5, notes
-
-
-def outcome(records: Iterator[Record]) -> tuple[list[str], Any]:
-    """Notes, and what the generator returned."""
-    notes = []
-    while True:
-        try:
-            record = next(records)
-        except StopIteration as end:
-            return notes, end.value
-        if isinstance(record, Note):
-            notes.append(record.text)
 
 
 def test_planted_outliers_pass_the_gate(tmp_path: Path) -> None:

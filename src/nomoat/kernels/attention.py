@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +45,29 @@ def packed_attention(
     """
     shape = Shape(tuple(lengths), scale, window, softcap)
     if not attention_native.usable(q, k, v):
-        return attention_reference.packed_attention(q, k, v, **dataclasses.asdict(shape))
+        return attention_reference.packed_attention(q, k, v, lengths, scale=scale, window=window, softcap=softcap)
     out: Tensor = _Packed.apply(q, k, v, shape)  # type: ignore[no-untyped-call]
     return out
+
+
+def attention_after(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lengths: Sequence[int],
+    starts: Sequence[int],
+    *,
+    scale: float,
+    window: int | None = None,
+    softcap: float | None = None,
+) -> Tensor:
+    """As ``packed_attention``, where ``starts`` keys of each document stand before its first query. No gradient.
+
+    q (T, H, C), k and v (sum(starts) + T, K, C), a document's keys side by side -> (T, H, C). A token gets the bits
+    that it gets with the whole document at once.
+    """
+    if not attention_native.usable(q, k, v):
+        return attention_reference.attention_after(
+            q, k, v, lengths, starts, scale=scale, window=window, softcap=softcap
+        )
+    return attention_native.forward(q, k, v, Shape(tuple(lengths), scale, window, softcap, tuple(starts)))[0]

@@ -17,12 +17,16 @@ from nomoat.kernels.memory import empty
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shape:
-    """Documents by their lengths, and how scores are made of products; see ``attention.packed_attention``."""
+    """Documents by their lengths, and how scores are made of products; see ``attention.packed_attention``.
+
+    ``starts``: how many keys of a document stand before its first query, where any do.
+    """
 
     lengths: tuple[int, ...]
     scale: float
     window: int | None = None
     softcap: float | None = None
+    starts: tuple[int, ...] = ()
 
 
 def usable(*tensors: Tensor) -> bool:
@@ -35,12 +39,14 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """The weighted values (T, H, C), and each head's largest score and inverse sum (T, H, 2)."""
     q, k, v = _heads_together(q), _heads_together(k), _heads_together(v)
-    starts = _starts(q, k, v, shape)
+    keys, queries = _rows(q, k, v, shape)
     out, peaks = empty(*q.shape), empty(*q.shape[:2], 2)
     failed = _library().nm_attention(
         native.chosen(instruction_set),
         torch.get_num_threads(),
-        *_inputs(q, k, v, starts, shape),
+        *_places(q, k, v, keys),
+        queries.data_ptr(),
+        *_sizes(shape),
         out.data_ptr(),
         peaks.data_ptr(),
     )
@@ -61,7 +67,9 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v from that of ``out``, which ``forward`` gave along with ``peaks``."""
     q, k, v, grad = _heads_together(q), _heads_together(k), _heads_together(v), grad.contiguous()
-    starts = _starts(q, k, v, shape)
+    if any(shape.starts):
+        raise ShapeMismatch("attention has no gradient where only the last tokens of a document are queries")
+    rows, _ = _rows(q, k, v, shape)
     for name, tensor, wanted in (("out", out, q.shape), ("grad", grad, q.shape), ("peaks", peaks, (*q.shape[:2], 2))):
         if tensor.dtype != torch.float32 or tensor.shape != wanted or not tensor.is_contiguous():
             raise ShapeMismatch(f"{name} must be float32 {tuple(wanted)} without gaps, not {tuple(tensor.shape)}")
@@ -69,7 +77,8 @@ def backward(
     failed = _library().nm_attention_back(
         native.chosen(instruction_set),
         torch.get_num_threads(),
-        *_inputs(q, k, v, starts, shape),
+        *_places(q, k, v, rows),
+        *_sizes(shape),
         *(tensor.data_ptr() for tensor in (out, peaks, grad, *grads)),
     )
     _check_memory(failed)
@@ -99,35 +108,39 @@ def _heads_together(x: Tensor) -> Tensor:
     return x if x.ndim == 3 and x.stride(2) == 1 and x.stride(1) == x.shape[2] else x.contiguous()
 
 
-def _starts(q: Tensor, k: Tensor, v: Tensor, shape: Shape) -> Tensor:
-    """Where documents begin, and the end, int64; ``ShapeMismatch`` unless all shapes agree."""
+def _rows(q: Tensor, k: Tensor, v: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+    """Where documents' keys and their queries begin, and the end, int64; ``ShapeMismatch`` unless all shapes agree."""
     tokens, heads, width = q.shape
-    fits = k.shape == v.shape == (tokens, k.shape[1], width) and k.shape[1] > 0 and heads % k.shape[1] == 0
+    starts = shape.starts or (0,) * len(shape.lengths)
+    n_keys = tokens + sum(starts)
+    fits = k.shape == v.shape == (n_keys, k.shape[1], width) and k.shape[1] > 0 and heads % k.shape[1] == 0
     floats = all(each.dtype == torch.float32 and each.is_cpu for each in (q, k, v))
-    if not fits or not floats or sum(shape.lengths) != tokens or any(length < 0 for length in shape.lengths):
+    whole = sum(shape.lengths) == tokens and len(starts) == len(shape.lengths)
+    whole = whole and all(n >= 0 for n in (*shape.lengths, *starts))
+    if not fits or not floats or not whole:
         raise ShapeMismatch(
-            f"attention over {sum(shape.lengths)} tokens of float32 q (T, H, C), k and v (T, K, C) on the CPU, not "
-            f"{tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
+            f"attention over {sum(shape.lengths)} tokens of float32 q (T, H, C), k and v (T, K, C) on the CPU, "
+            f"{sum(starts)} keys before them, not {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
         )
     if shape.window is not None and shape.window < 1:
         raise ShapeMismatch(f"a token sees at least itself, so a window of {shape.window} cannot be")
-    ends = torch.tensor((0, *shape.lengths)).cumsum(0)
-    return ends
+    ends = [start + length for start, length in zip(starts, shape.lengths)]
+    return torch.tensor((0, *ends)).cumsum(0), torch.tensor((0, *shape.lengths)).cumsum(0)
 
 
-def _inputs(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, shape: Shape) -> tuple[int | float, ...]:
+def _places(q: Tensor, k: Tensor, v: Tensor, keys: Tensor) -> tuple[int, ...]:
     return (
         *(tensor.data_ptr() for tensor in (q, k, v)),
         *(tensor.stride(0) for tensor in (q, k, v)),
         q.shape[1],
         k.shape[1],
         q.shape[2],
-        starts.data_ptr(),
-        len(shape.lengths),
-        shape.scale,
-        shape.softcap or 0.0,
-        shape.window or 0,
+        keys.data_ptr(),
     )
+
+
+def _sizes(shape: Shape) -> tuple[int | float, ...]:
+    return len(shape.lengths), shape.scale, shape.softcap or 0.0, shape.window or 0
 
 
 def _check_memory(failed: int) -> None:
@@ -139,9 +152,10 @@ def _check_memory(failed: int) -> None:
 def _library() -> ctypes.CDLL:
     library = native.library()
     number, size, real, pointer = ctypes.c_int, ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
-    inputs: list[Any] = [number, number, *[pointer] * 3, *[size] * 6, pointer, size, real, real, size]
-    library.nm_attention.argtypes = [*inputs, pointer, pointer]
-    library.nm_attention_back.argtypes = [*inputs, *[pointer] * 6]
+    places: list[Any] = [number, number, *[pointer] * 3, *[size] * 6, pointer]
+    sizes: list[Any] = [size, real, real, size]
+    library.nm_attention.argtypes = [*places, pointer, *sizes, pointer, pointer]
+    library.nm_attention_back.argtypes = [*places, *sizes, *[pointer] * 6]
     library.nm_join_heads.argtypes = [number, number, pointer, *[size] * 3, pointer]
     library.nm_join_heads.restype = None
     return library

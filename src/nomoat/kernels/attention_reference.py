@@ -52,6 +52,38 @@ def packed_attention(
     return torch.cat(parts).index_select(0, torch.argsort(places).to(q.device))
 
 
+def attention_after(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lengths: Sequence[int],
+    starts: Sequence[int],
+    *,
+    scale: float,
+    window: int | None = None,
+    softcap: float | None = None,
+) -> Tensor:
+    """The last ``lengths`` tokens of each document over its ``starts + lengths`` keys, one document at a time.
+
+    q (T, H, C), k and v (sum(starts) + T, K, C) -> (T, H, C).
+    """
+    out, first, end = torch.empty_like(q), 0, 0
+    for length, start in zip(lengths, starts):
+        queries, keys = slice(first, first + length), slice(end, end + start + length)
+        first, end = queries.stop, keys.stop
+        mask = causal_mask(start, start + length, 0, start + length, window, q.device)
+        left, right, values = (x.transpose(0, 1)[None] for x in (q[queries], k[keys], v[keys]))  # (1, heads, tokens, C)
+        out[queries] = masked_attention(left, right, values, mask, scale, softcap)[0].transpose(0, 1)
+    return out
+
+
+def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, softcap: float | None) -> Tensor:
+    """(B, H, Lq, C), (B, K, Lk, C) x 2 -> (B, H, Lq, C)."""
+    if softcap is not None:
+        return soft_capped_attention(q, k, v, mask, scale, softcap)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=True)
+
+
 def _groups(lengths: Sequence[int]) -> list[list[int]]:
     """Documents that share a call: sorted by length, a new group where padding would cost too much."""
     groups: list[list[int]] = []

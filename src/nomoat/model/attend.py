@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from nomoat.kernels.attention import packed_attention
-from nomoat.kernels.attention_reference import causal_mask, soft_capped_attention
+from nomoat.kernels.attention import attention_after, packed_attention
+from nomoat.kernels.attention_reference import masked_attention
 from nomoat.model.cache import KVCache, Layout
 from nomoat.model.config import ModelConfig
 
@@ -43,30 +42,34 @@ def _decode(q: Tensor, layout: Layout, layer: int, config: ModelConfig, cache: K
     window = config.layers[layer].window
     if window is not None:
         visible &= places > at - window
-    return _masked(q[:, :, None], keys, values, visible[:, None, None], config)[:, :, 0]
+    mask = visible[:, None, None]
+    return masked_attention(q[:, :, None], keys, values, mask, config.softmax_scale, config.attn_softcap)[:, :, 0]
 
 
 def _after_prefix(q: Tensor, layout: Layout, layer: int, config: ModelConfig, cache: KVCache) -> Tensor:
-    """Several new tokens after a cached prefix, one segment at a time; those of one token all together."""
-    out, offset = torch.empty_like(q), 0
-    singles: list[tuple[int, int, int]] = []  # row, start, slot
-    for length, start, slot in zip(layout.lengths, layout.starts, layout.slots):
-        if length == 1 and start > 0:
-            singles.append((offset, start, slot))
-        else:
-            keys, values = cache.read(layer, [slot], start + length)
-            visible = causal_mask(start, start + length, 0, start + length, config.layers[layer].window, q.device)
-            part = q[offset : offset + length].transpose(0, 1)[None]  # (1, H, length, C)
-            out[offset : offset + length] = _masked(part, keys, values, visible, config)[0].transpose(0, 1)
-        offset += length
-    if singles:
-        rows, starts, slots = zip(*singles)
-        out[list(rows)] = _decode(q[list(rows)], Layout([1] * len(rows), starts, slots), layer, config, cache)
+    """Several new tokens after a cached prefix; segments of one token all together. (T, H, C) -> (T, H, C)."""
+    single = [length == 1 and start > 0 for length, start in zip(layout.lengths, layout.starts)]
+    if not any(single):
+        return _segments(q, layout, layer, config, cache)
+    rows = torch.tensor([one for one, length in zip(single, layout.lengths) for _ in range(length)])
+    out = torch.empty_like(q)
+    out[rows] = _decode(q[rows], layout.some(single), layer, config, cache)
+    if not rows.all():
+        rest = layout.some([not one for one in single])
+        out[~rows] = _segments(q[~rows], rest, layer, config, cache)
     return out
 
 
-def _masked(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, config: ModelConfig) -> Tensor:
-    """(B, H, Lq, C), (B, K, Lk, C) x 2 -> (B, H, Lq, C)."""
-    if config.attn_softcap is not None:
-        return soft_capped_attention(q, k, v, visible, config.softmax_scale, config.attn_softcap)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=config.softmax_scale, enable_gqa=True)
+def _segments(q: Tensor, layout: Layout, layer: int, config: ModelConfig, cache: KVCache) -> Tensor:
+    """All new tokens of each segment in one call. (T, H, C) -> (T, H, C)."""
+    keys, values = cache.read_flat(layer, layout)
+    return attention_after(
+        q,
+        keys,
+        values,
+        layout.lengths,
+        layout.starts,
+        scale=config.softmax_scale,
+        window=config.layers[layer].window,
+        softcap=config.attn_softcap,
+    )

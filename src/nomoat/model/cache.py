@@ -49,6 +49,11 @@ class Layout:
         """Whether no segment has anything cached."""
         return not any(self.starts)
 
+    def some(self, chosen: Sequence[bool]) -> Layout:
+        """The chosen segments alone."""
+        kept = [each for each, one in zip(zip(self.lengths, self.starts, self.slots), chosen) if one]
+        return Layout(*zip(*kept)) if kept else Layout(())
+
     def positions(self) -> Tensor:
         """Position of each token inside its own segment. (T,)."""
         ranges = [torch.arange(start, start + n) for start, n in zip(self.starts, self.lengths)]
@@ -156,6 +161,19 @@ class KVCache:
         if self.int8:
             found = [found[0] * found[1], found[2] * found[3]]
         return found[0].transpose(1, 2), found[1].transpose(1, 2)
+
+    def read_flat(self, layer: int, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Each segment's keys and values, cached and new, one segment after the other: (sum, K, C) each."""
+        places = self._flat_places(layout)
+        found = [tensor[layer].index_select(0, places) for tensor in self._stored]
+        return (found[0] * found[1], found[2] * found[3]) if self.int8 else (found[0], found[1])
+
+    def _flat_places(self, layout: Layout) -> Tensor:
+        key = ("flat", tuple(layout.slots), tuple(layout.starts), tuple(layout.lengths))
+        if key not in self._memo:
+            ranges = zip(self.places(layout), layout.starts, layout.lengths)
+            self._memo[key] = torch.cat([places[: start + length] for places, start, length in ranges])
+        return self._memo[key]
 
     def _written(self, layout: Layout) -> Tensor:
         """Where the new tokens of a step go. (T,)."""

@@ -21,6 +21,7 @@ from nomoat.engine.names import (
     bases_of_adapter,
     parse_adapters,
     parse_name,
+    parts_under,
     with_their_template,
 )
 from nomoat.engine.wardrobe import Wardrobe
@@ -166,7 +167,30 @@ class Shelf:
         weight = 1.0 if name.head_weight is None else name.head_weight
         if any(part.adapter == name.head for part in name.adapters):
             raise UsageError(f"{model!r} names adapter {name.head!r} twice", hint=f"add the weights: {name.head}:2")
-        return (Part(name.head, weight), *name.adapters)
+        named = {part.adapter for part in name.adapters}
+        brought = [part for part in self._under(name.head) if part.adapter not in named]
+        return (*brought, Part(name.head, weight), *name.adapters)
+
+    def _under(self, name: str) -> tuple[Part, ...]:
+        """What an adapter alone brings: the stack that it learned on top of. Raises ``RequestError`` (404)."""
+        if name in self.stacks:
+            return ()
+        parts = parts_under(self._store, self.folder(name))
+        return tuple(Part(self._name_of(part.adapter, name), part.weight) for part in parts)
+
+    def _name_of(self, word: str, above: str) -> str:
+        """The name here of an adapter that ``above`` learned on top of and knows by a name or a path."""
+        folder = adapter_folder(self._store, word).resolve()
+        for one in self._wardrobe.known():
+            if one.folder.resolve() == folder:
+                return one.name
+        raise RequestError(
+            f"{above!r} learned on top of {folder.name!r}, which is not on offer here",
+            status=404,
+            param="model",
+            code="model_not_found",
+            hint=f"{self.base.name}+{above} wears it alone, which is not what it learned",
+        )
 
     def _fits(self, folder: Path) -> bool:
         """Whether a stored adapter says that it belongs to this base; opening it proves it."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nomoat.core.errors import ShapeMismatch
 from nomoat.kernels import attention_native, native
-from nomoat.kernels.attention import packed_attention
+from nomoat.kernels.attention import attention_after, packed_attention
 from nomoat.kernels.attention_native import Shape
 
 SETS = native.instruction_sets()
@@ -104,6 +104,25 @@ def test_every_instruction_set_gives_the_same_attention(instruction_set: int) ->
             torch.testing.assert_close(grad, other, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("kernels", ["", "reference"])
+@pytest.mark.parametrize(("window", "softcap"), [(None, None), (70, None), (7, 2.0)])
+def test_the_last_tokens_of_documents_get_what_they_get_with_the_whole(
+    window: int | None, softcap: float | None, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOMOAT_KERNELS", kernels)
+    lengths, starts = (70, 1, 0, 64, 3), (61, 5, 9, 0, 200)
+    ends = tuple(start + length for start, length in zip(starts, lengths))
+    new = torch.cat([torch.arange(end) >= start for start, end in zip(starts, ends)])
+    for heads in HEADS:
+        q, k, v = inputs(ends, *heads)
+        whole = packed_attention(q, k, v, ends, scale=0.3, window=window, softcap=softcap)[new]
+        part = attention_after(q[new], k, v, lengths, starts, scale=0.3, window=window, softcap=softcap)
+        if kernels or not SETS:
+            torch.testing.assert_close(part, whole, rtol=1e-5, atol=1e-6)
+        else:
+            assert torch.equal(part, whole)
+
+
 def test_keys_and_values_may_be_parts_of_one_fused_projection() -> None:
     fused = torch.randn(70, 4 * 8 + 2 * 2 * 8, generator=torch.Generator().manual_seed(0))
     q, k, v = (x.unflatten(1, (-1, 8)) for x in fused.split([32, 16, 16], dim=1))
@@ -145,6 +164,8 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     for attempt in (
         lambda: attention_native.forward(q, k, v, Shape((5,), 1.0)),
         lambda: attention_native.forward(q, k, v, Shape((7, -1), 1.0)),
+        lambda: attention_native.forward(q, k, v, Shape((6,), 1.0, starts=(1,))),
+        lambda: attention_native.forward(q[1:], k, v, Shape((5,), 1.0, starts=(2, -1))),
         lambda: attention_native.forward(q, k[:, :, :4], v, Shape((6,), 1.0)),
         lambda: attention_native.forward(q[:, :3], k, v, Shape((6,), 1.0)),
         lambda: attention_native.forward(q, k, v, Shape((6,), 1.0, window=0)),

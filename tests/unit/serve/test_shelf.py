@@ -34,10 +34,11 @@ def store(base: Base, tmp_path: Path) -> Store:
     return store
 
 
-def _keep(store: Store, base: Base, name: str, seed: int, of: str) -> None:
+def _keep(store: Store, base: Base, name: str, seed: int, of: str, on: str = "") -> None:
     with store.writing("adapters", name) as folder:
         save_adapter(base.new_adapter(AdapterConfig(rank=2), seed=seed, name=name), folder)
-        write_lineage(folder, Lineage("adapters", name, parents=(Parent("bases", of, ""),)))
+        parents, options = (Parent("bases", of, ""),), {"on": on} if on else {}
+        write_lineage(folder, Lineage("adapters", name, parents=parents, options=options))
 
 
 def shelf(store: Store, base: Base, closed: list[Adapter] | None = None, **options: object) -> Shelf:
@@ -75,6 +76,29 @@ def test_a_named_stack_is_worn_beside_others_and_at_a_weight(store: Store, base:
     found.unload("a")
     with pytest.raises(RequestError, match="'a' does not exist here"):
         found.outfit("mix")
+
+
+def test_an_adapter_alone_brings_the_stack_that_it_learned_on_top_of(store: Store, base: Base) -> None:
+    _keep(store, base, "above", 5, base.name, on="tiny-llama+a:0.5+adapters/b")
+    found = shelf(store, base, stacks=("mix=above:2",))
+    assert found.outfit("above:3").name == "tiny-llama+a:0.5+b+above:3"
+    assert found.outfit("above+b:-1+c").name == "tiny-llama+a:0.5+above+b:-1+c"
+    assert found.outfit("tiny-llama+above").name == "tiny-llama+above" == found.outfit("mix").name.removesuffix(":2")
+    found.unload("a")
+    with pytest.raises(RequestError, match="'a' does not exist here"):
+        found.outfit("above")
+
+
+def test_what_an_adapter_learned_on_top_of_may_lie_where_nobody_may_read(
+    store: Store, base: Base, tmp_path: Path
+) -> None:
+    shutil.copytree(store.home / "adapters" / "a", tmp_path / "elsewhere")
+    _keep(store, base, "above", 5, base.name, on=f"tiny-llama+{tmp_path / 'elsewhere'}")
+    with pytest.raises(RequestError, match="not on offer here") as caught:
+        shelf(store, base).outfit("above")
+    assert caught.value.status == 404 and str(tmp_path) not in caught.value.message
+    offered = shelf(store, base, adapters=(str(tmp_path / "elsewhere"),))
+    assert offered.outfit("above").name == "tiny-llama+elsewhere+above"
 
 
 def test_the_one_unused_for_longest_leaves_the_memory_and_opens_again(store: Store, base: Base) -> None:

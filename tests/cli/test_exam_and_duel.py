@@ -12,6 +12,9 @@ from nomoat.cli.environment import Environment
 from nomoat.cli.grade import print_grades
 from nomoat.cli.main import main
 from nomoat.core.store import Store
+from nomoat.model.adapter_files import save_adapter
+from nomoat.model.adapters import AdapterConfig
+from nomoat.model.load import load_base
 from tiny import tiny_folder
 
 
@@ -145,10 +148,12 @@ def test_what_is_missing_is_said(verb: list[str]) -> None:
     assert code == 2 and "--data is missing" in str(records[-1]["message"])
 
 
-def test_a_judge_goes_to_school_and_sits_the_same_exam_twice(pairs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["adapter", "reward", "reward-head"])
+def test_a_judge_goes_to_school_and_sits_the_same_exam_twice(kind: str, pairs: Path, tmp_path: Path) -> None:
     rows = [{"prompt": f"{n}?", "chosen": f"yes {n}" + "." * (n % 2 * 9), "rejected": f"no, {n}"} for n in range(150)]
     pairs.write_text("\n".join(json.dumps(row) for row in rows))
-    flags = ["--name", "strict", "--max-steps", "2", "--rank", "4", "--threads", "1", "--probe-seconds", "0"]
+    flags = ["--name", "strict", "--kind", kind, "--max-steps", "2", "--rank", "4", "--threads", "1"]
+    flags += ["--probe-seconds", "0"]
     flags += ["--max-seq-len", "2048", "--batch-size", "4", "--exam-limit", "20", "--lr", "0.01"]
     code, records = run("school", "tiny", str(pairs), *flags)
     result = records[-1]["result"]
@@ -158,7 +163,29 @@ def test_a_judge_goes_to_school_and_sits_the_same_exam_twice(pairs: Path, tmp_pa
     assert names[0] == names[1] and result["pairs"] == 20
     assert result["before"] != result["after"]  # it learned something
     assert (Store().path("data", "strict-pairs") / "exam.jsonl").is_file()
-    assert Store().path("adapters", "strict").is_dir()
+    again = run("exam", "tiny+strict", str(Store().path("data", "strict-pairs") / "exam.jsonl"), "--limit", "20")[1]
+    sat = again[-1]["result"]
+    assert isinstance(sat, dict) and sat["parts"] == result["after"]["parts"]
+    config = json.loads((Store().path("adapters", "strict") / "adapter_config.json").read_text())
+    assert config["task_type"] == ("CAUSAL_LM" if kind == "adapter" else "SEQ_CLS")
+
+
+def test_a_reward_model_gives_no_ratings_and_writes_no_review(pairs: Path, mt_bench: tuple[Path, Path]) -> None:
+    folder = tiny_folder(Store().path("bases", "tiny"), max_position_embeddings=4096, num_hidden_layers=1)
+    base = load_base(folder, name="tiny")
+    adapter = base.new_adapter(AdapterConfig(rank=2, reward_head=True), seed=0, name="rm")
+    with Store().writing("adapters", "rm") as place:
+        save_adapter(adapter, place)
+    questions, answers = mt_bench
+    asked = ["--data", str(questions), "--judge", "tiny+rm", "--pairs", str(pairs)]
+    code, records = run("grade", str(answers / "a.jsonl"), *asked)
+    assert code == 2 and "no scale" in str(records[-1]["message"])
+    code, records = run("exam", "tiny+rm", str(pairs), "--verdict", "auto")
+    assert code == 2 and "writes nothing" in str(records[-1]["message"])
+    result = run("rank", str(answers), *asked, "--battles", "4")[1][-1]["result"]
+    assert isinstance(result, dict) and result["battles"] == 4
+    consistency = next(part for part in result["exam"]["parts"] if part["name"] == "consistency")
+    assert consistency["share"]["value"] == 1.0  # an answer is read alone: no order can sway it
 
 
 def test_a_school_without_a_name_is_refused(pairs: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nomoat.core.errors import AdapterMismatch
+from nomoat.engine.reward import rewards
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import Adapter, AdapterConfig
 from nomoat.model.cache import Layout
@@ -74,6 +75,35 @@ def test_an_adapter_saved_by_peft_gives_the_same_logits_here(kind: str, base: Ba
     model.save_pretrained(tmp_path / "adapter")
     loaded = base.load_adapter(tmp_path / "adapter")
     torch.testing.assert_close(ours(base, loaded), theirs(model), atol=2e-5, rtol=1e-5)
+
+
+def classifier(base: Base) -> Any:
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        base.path, num_labels=1, dtype=torch.float32, pad_token_id=2
+    )
+    return model.eval()
+
+
+def rewarded(base: Base, adapter: Adapter) -> float:
+    return rewards(base, [TOKENS.tolist()], ((adapter, 1.0),))[0]
+
+
+def test_a_reward_model_saved_by_peft_gives_the_same_rewards_here(base: Base, tmp_path: Path) -> None:
+    config = peft.LoraConfig(task_type="SEQ_CLS", **KINDS["plain"])
+    model = peft.get_peft_model(classifier(base), config).eval()
+    random_([p for name, p in sorted(model.named_parameters()) if "lora_" in name or "score" in name], seed=4)
+    model.save_pretrained(tmp_path / "adapter")
+    loaded = base.load_adapter(tmp_path / "adapter")
+    assert rewarded(base, loaded) == pytest.approx(theirs(model).item(), abs=2e-5)
+
+
+def test_our_reward_model_loads_in_peft_with_the_same_rewards(base: Base, tmp_path: Path) -> None:
+    adapter = base.new_adapter(AdapterConfig(rank=4, alpha=8, reward_head=True), seed=1, name="rm")
+    random_(adapter.parameters().values(), seed=5)
+    save_adapter(adapter, tmp_path)
+    model = peft.PeftModel.from_pretrained(classifier(base), tmp_path).eval()
+    assert theirs(model).item() == pytest.approx(rewarded(base, adapter), abs=2e-5)
+    assert rewarded(base, base.load_adapter(tmp_path)) == pytest.approx(rewarded(base, adapter), abs=1e-6)
 
 
 @pytest.mark.parametrize("rslora", [False, True])

@@ -34,16 +34,21 @@ class Packed:
         return int(self.loss_mask.sum() - self.loss_mask[firsts].sum())
 
 
-def pack(rows: Sequence[Encoded], max_tokens: int) -> list[Packed]:
-    """Fill batches in order, each up to ``max_tokens``; a row is never cut, a longer one stands alone."""
+def pack(rows: Sequence[Encoded], max_tokens: int, *, group: int = 1) -> list[Packed]:
+    """Fill batches in order, each up to ``max_tokens``; a row is never cut, a longer one stands alone.
+
+    Every ``group`` rows in a row stay together.
+    """
     batches: list[list[Encoded]] = []
     room = 0
-    for row in rows:
-        if not batches or len(row.ids) > room:
+    for first in range(0, len(rows), group):
+        together = rows[first : first + group]
+        size = sum(len(row.ids) for row in together)
+        if not batches or size > room:
             batches.append([])
             room = max_tokens
-        batches[-1].append(row)
-        room -= len(row.ids)
+        batches[-1] += together
+        room -= size
     return [_joined(batch) for batch in batches]
 
 

@@ -37,6 +37,8 @@ _BASE_COPY = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,512})\.b
 
 _WHOLE = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,512})\.weight")
 
+_HEADS = ("classifier", "score")
+
 _A = ("lora_A.weight", "lora_embedding_A")
 _B = ("lora_B.weight", "lora_embedding_B")
 
@@ -69,7 +71,7 @@ def read_adapter(folder: Path) -> AdapterFiles:
     config = read_object(folder / CONFIG)
     check_config(config, folder / CONFIG)
     file = _open_weights(folder)
-    whole = _whole_modules(config, file)
+    whole = _whole_modules(config, {name: tensor.shape for name, tensor in file.tensors.items()}, file.path)
     copies = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for name, tensor in file.tensors.items():
@@ -84,22 +86,24 @@ def read_adapter(folder: Path) -> AdapterFiles:
     return AdapterFiles(config, tensors, file.metadata, copies, saved)
 
 
-def _whole_modules(config: Mapping[str, Any], file: SafetensorsFile) -> dict[str, str]:
-    """Tensor name -> module, for the modules that are saved whole; each that is named must be there, as a matrix."""
+def _whole_modules(config: Mapping[str, Any], shapes: Shapes, path: Path) -> dict[str, str]:
+    """Tensor name -> module, for the modules that are saved whole; each that is named must be there, as a matrix.
+
+    ``peft`` names both heads that a classifier may have, of which a model has one.
+    """
     wanted = config.get("modules_to_save") or []
     found: dict[str, str] = {}
-    for name, tensor in file.tensors.items():
+    for name, shape in shapes.items():
         match = _WHOLE.fullmatch(name) if _FACTOR.fullmatch(name) is None else None
         if match is None or not any(f".{match['module']}".endswith(f".{end}") for end in wanted):
             continue
-        if len(tensor.shape) != 2:
-            raise UnsupportedType(
-                f"modules_to_save: {match['module']!r} is no matrix, and stays the base's", file=file.path
-            )
+        if len(shape) != 2:
+            raise UnsupportedType(f"modules_to_save: {match['module']!r} is no matrix, and stays the base's", file=path)
         found[name] = match["module"]
+    has_head = any(module in _HEADS for module in found.values())
     for end in wanted:
-        if not any(f".{module}".endswith(f".{end}") for module in found.values()):
-            raise FormatError(f"modules_to_save names {end!r}, of which there is no weight", file=file.path)
+        if not any(f".{module}".endswith(f".{end}") for module in found.values()) and not (has_head and end in _HEADS):
+            raise FormatError(f"modules_to_save names {end!r}, of which there is no weight", file=path)
     return found
 
 
@@ -116,7 +120,9 @@ def write_adapter(
     reading: raises what ``read_adapter`` raises, and ``StorageError``.
     """
     check_config(config, folder / CONFIG)
-    _check_shapes({name: tensor.shape for name, tensor in tensors.items()}, folder / WEIGHTS)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    whole = _whole_modules(config, shapes, folder / WEIGHTS)
+    _check_shapes({name: shape for name, shape in shapes.items() if name not in whole}, folder / WEIGHTS)
     for name, tensor in tensors.items():
         _check_finite(name, tensor, folder / WEIGHTS)
     atomic_write(folder / WEIGHTS, encode(tensors, {"format": "pt", **(metadata or {})}))

@@ -17,6 +17,7 @@ from nomoat.judge.manner import judge_of
 from nomoat.judge.measure import Subject
 from nomoat.judge.pairwise import Asked, fits
 from nomoat.judge.remote import is_remote, remote_judge
+from nomoat.judge.reward import is_reward_model, reward_fits, reward_judge
 
 _LONGEST: Final = 60_000  # characters that an endpoint is sent for one verdict
 Reads = Callable[[tuple[Message, ...], str, int], bool]
@@ -33,8 +34,16 @@ class Examinee:
 
 
 def local(subject: Subject) -> Examinee:
-    """A base wearing a stack."""
-    return Examinee(make=lambda manner: judge_of(subject, manner), reads=reads_of(subject), familiar=own_words(subject))
+    """A base wearing a stack: a reward model where the stack brings a head, else asked in words."""
+    if not is_reward_model(subject):
+        return Examinee(lambda manner: judge_of(subject, manner), reads_of(subject), own_words(subject))
+
+    def make(manner: str) -> Asked:
+        if manner != "likelihood":
+            raise UsageError("a reward model writes nothing, it scores at once", hint="--verdict likelihood")
+        return reward_judge(subject)
+
+    return Examinee(make, lambda messages, answers, _: reward_fits(subject, messages, answers), own_words(subject))
 
 
 def reads_of(subject: Subject) -> Reads:

@@ -25,6 +25,7 @@ from nomoat.judge.manner import MANNERS, examined, room_for
 from nomoat.judge.measure import Subject
 from nomoat.judge.mt_bench import Score
 from nomoat.judge.prometheus import read_labelled
+from nomoat.judge.reward import is_reward_model
 from nomoat.judge.statistics import bootstrap, rank_correlation
 from nomoat.judge.topics import Topic, all_said
 from nomoat.model.template import prompt_ids
@@ -74,6 +75,11 @@ def grade(options: GradeOptions, store: Store) -> Iterator[Record]:
     topics = read_topics(store, options.data, options.limit, options.references)
     base, worn = open_stack(store, options.judge)
     judge = Subject(base, worn, "judge", store)
+    if is_reward_model(judge):
+        raise UsageError(
+            f"{options.judge} is a reward model: its numbers have no scale and follow no rubric",
+            hint="nomoat duel and nomoat rank compare by it",
+        )
     labelled, _ = labelled_pairs(store, options.pairs, reads_of(judge), options.exam_limit, room_for(options.verdict))
     _, passed, manner = yield from examined(
         lambda each: grading_judge(judge, rubric, written=each == "written"),

@@ -23,6 +23,7 @@ from nomoat.data.split import Thresholds, choose_thresholds, position_of
 from nomoat.judge.exam import FEWEST_PAIRS
 from nomoat.judge.pairwise import LETTERS, Pair, question
 from nomoat.judge.votes import votes
+from nomoat.train.reward import PAIRS_FILES
 
 VOTES: Final = "votes:"
 EXAM_FILE: Final = "exam.jsonl"
@@ -88,7 +89,7 @@ def rows_of(pairs: Sequence[Preference]) -> list[Row]:
 def write_lessons(
     store: Store, name: str, lessons: Lessons, source: str, options: dict[str, Any], *, replace: bool
 ) -> Path:
-    """A data set of the rows, with the pairs of the exam beside them, so that anybody can repeat it."""
+    """A data set of the rows, with the pairs beside them: for a reward model, and for who repeats the exam."""
     parts = (lessons.learned, lessons.chosen_by, lessons.examined)
     path = Path(source).expanduser()
     lineage = Lineage(
@@ -102,6 +103,8 @@ def write_lessons(
     with store.writing("data", name, replace=replace) as folder:
         for split, part in zip(SPLITS, parts):
             _write(folder / f"{split}.jsonl", rows_of(part))
+        for split, part in zip(PAIRS_FILES, parts):
+            _write(folder / PAIRS_FILES[split], [_as_row(each) for each in part])
         _write(folder / EXAM_FILE, [_as_row(each) for each in lessons.examined])
         write_lineage(folder, lineage)
     return store.path("data", name)

@@ -1,10 +1,14 @@
-"""``school``: labelled pairs or the user's votes tune a judge, which takes the same exam before and after."""
+"""``school``: labelled pairs or the user's votes tune a judge, which takes the same exam before and after.
+
+The judge is an adapter that says which of two answers is better, or a reward model that gives each a number; before, it
+is the untaught model, asked in words.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,14 +20,15 @@ from nomoat.data.preferences import Preference
 from nomoat.engine.names import open_stack
 from nomoat.judge.exam import Exam, exam
 from nomoat.judge.examine import readable
-from nomoat.judge.examinee import reads_of
-from nomoat.judge.familiar import own_words
+from nomoat.judge.examinee import Examinee, local
 from nomoat.judge.lessons import lessons_of, read_pairs, write_lessons
-from nomoat.judge.measure import Subject
-from nomoat.judge.pairwise import Pair, model_judge, verdicts
+from nomoat.judge.measure import Measuring, Subject
+from nomoat.judge.pairwise import Pair, verdicts
 from nomoat.judge.verdict import Comparison, compare_shares
 from nomoat.train.options import PRECISIONS, TuneOptions
 from nomoat.train.tune import tune
+
+KINDS: Final = ("adapter", "reward", "reward-head")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,6 +38,12 @@ class SchoolOptions:
     judge: str = option("", "what becomes a judge: a base, an adapter, or a stack", metavar="JUDGE")
     pairs: str = option("", "labelled pairs (a file or a folder), or votes:ARENA for your own", metavar="PAIRS")
     name: str = option("", "the name of the judge's adapter", metavar="NAME")
+    kind: str = option(
+        "adapter",
+        "what it becomes: an adapter that names the better of two, a reward model (an adapter and a linear head, "
+        "Bradley and Terry's loss), or the head of one alone",
+        choices=KINDS,
+    )
     replace: bool = option(False, "replace an adapter of that name")
     held_out: float = option(0.2, "share of the pairs kept for the exam")
     exam_limit: int = option(60, "examine on the first N of those; 0: all", metavar="N")
@@ -67,21 +78,26 @@ def school(options: SchoolOptions, store: Store) -> Iterator[Record]:
     if lessons.left_out:
         yield Note(f"{lessons.left_out} pairs are not learned: with them the longer answer would be the better one")
     base, worn = open_stack(store, options.judge)
-    before = Subject(base, worn, "before", store)
-    asked = readable(lessons.examined, reads_of(before), options.exam_limit)[0]
-    was = yield from exam(model_judge(before), asked, seed=options.seed, familiar=own_words(before))
-    found_before = yield from verdicts(model_judge(before), _pairs(asked))
+    before = local(Subject(base, worn, "before", store))
+    asked = readable(lessons.examined, before.reads, options.exam_limit)[0]
+    was, points_before = yield from _sat(before, asked, options.seed)
     data = f"{options.name}-pairs"
     folder = write_lessons(store, data, lessons, options.pairs, dataclasses.asdict(options), replace=options.replace)
     yield Saved(folder, "data set")
     yield from _tuned(options, data, store, is_base=not worn)
     named = f"{options.judge}+{options.name}"
     base, worn = open_stack(store, named)
-    after = Subject(base, worn, "after", store)
-    now = yield from exam(model_judge(after), asked, seed=options.seed, familiar=own_words(after))
-    found_after = yield from verdicts(model_judge(after), _pairs(asked))
-    compared = _compared([each.points for each in found_before], [each.points for each in found_after], options.seed)
+    now, points_after = yield from _sat(local(Subject(base, worn, "after", store)), asked, options.seed)
+    compared = _compared(points_before, points_after, options.seed)
     yield Done("school", store.path("adapters", options.name), _result(named, was, now, compared, len(asked), folder))
+
+
+def _sat(judge: Examinee, asked: Sequence[Preference], seed: int) -> Measuring[tuple[Exam, list[float]]]:
+    """The exam, and for every pair the points that its better answer got."""
+    made = judge.make("likelihood")
+    found = yield from exam(made, asked, seed=seed, familiar=judge.familiar)
+    told = yield from verdicts(made, _pairs(asked))
+    return found, [each.points for each in told]
 
 
 def _result(judge: str, was: Exam, now: Exam, compared: Comparison, pairs: int, folder: Any) -> dict[str, Any]:
@@ -98,13 +114,17 @@ def _result(judge: str, was: Exam, now: Exam, compared: Comparison, pairs: int, 
 
 def _tuned(options: SchoolOptions, data: str, store: Store, *, is_base: bool) -> Generator[Record]:
     """The one training loop, on the rows of the lessons; its ``Done`` is not passed on."""
+    alone = options.kind == "reward-head"
     how = TuneOptions(
         data=data,
+        method="sft" if options.kind == "adapter" else options.kind,
         base=options.judge if is_base else "",
         on="" if is_base else options.judge,
         name=options.name,
         replace=options.replace,
-        rank=options.rank,
+        rank=1 if alone else options.rank,
+        target_modules=("o_proj",) if alone else ("all-linear",),  # a folder of PEFT's holds some LoRA; it stays zero
+        top_layers=1 if alone and is_base else 0,
         lr=options.lr,
         epochs=options.epochs,
         max_steps=options.max_steps,

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from nomoat.core.errors import AdapterMismatch, FormatError, UnsupportedType
-from nomoat.formats.peft import read_adapter, write_adapter
-from nomoat.model.adapters import Adapter, AdapterConfig, adaptable, is_embedding, layer_of
+from nomoat.formats.peft import AdapterFiles, read_adapter, write_adapter
+from nomoat.model.adapters import SCORE, Adapter, AdapterConfig, adaptable, is_embedding, layer_of
 from nomoat.model.decoder import Decoder
 from nomoat.model.delta import Delta
 from nomoat.model.fingerprint import Fingerprint
@@ -73,7 +73,7 @@ def _peft_config(adapter: Adapter, config: AdapterConfig) -> dict[str, Any]:
     revision = adapter.base_fingerprint.exact[:40] if adapter.base_fingerprint else None
     return {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": "CAUSAL_LM" if adapter.score is None else "SEQ_CLS",
         "base_model_name_or_path": adapter.base_name,
         "revision": revision,
         "r": config.rank,
@@ -84,7 +84,7 @@ def _peft_config(adapter: Adapter, config: AdapterConfig) -> dict[str, Any]:
         "inference_mode": True,
         "init_lora_weights": True,
         "target_modules": _peft_targets(adapter),
-        "modules_to_save": None,
+        "modules_to_save": None if adapter.score is None else [SCORE],
         "rank_pattern": dict(config.rank_pattern),
         "alpha_pattern": dict(config.alpha_pattern),
         "use_rslora": config.use_rslora,
@@ -127,13 +127,25 @@ def load_adapter(folder: Path, decoder: Decoder, *, name: str, base_name: str, f
             raise AdapterMismatch(name, expected=trained_on, got=base_name, why=f"it has no module {module!r}")
         deltas[module] = _delta(module, parts, config, folder)
         _check_shape(deltas[module], module, weights[module].shape, name, trained_on, base_name)
-    for module, values in files.saved.items():
+    whole = {module: values for module, values in files.saved.items() if module != SCORE}
+    for module, values in whole.items():
         if module not in weights or tuple(values.shape) != weights[module].shape:
             why = f"it has no module {module!r} of {values.shape[0]}x{values.shape[1]}"
             raise AdapterMismatch(name, expected=trained_on, got=base_name, why=why)
         deltas[module] = whole_delta(module, torch.from_numpy(np.array(values)), weights[module])
-    config = with_whole(config, {module: deltas[module].rank for module in files.saved})
-    return Adapter(name, config, deltas, trained_on, known)
+    config = with_whole(config, {module: deltas[module].rank for module in whole})
+    score = _score(files, decoder.config.d_model, folder)
+    return Adapter(name, dataclasses.replace(config, reward_head=score is not None), deltas, trained_on, known, score)
+
+
+def _score(files: AdapterFiles, d_model: int, folder: Path) -> nn.Parameter | None:
+    """The head of a reward model, where the folder holds one; a classifier of several labels is none."""
+    values = files.saved.get(SCORE)
+    if values is None:
+        return None
+    if values.shape != (1, d_model):
+        raise UnsupportedType(f"a head of shape {values.shape}: a reward model's is (1, {d_model})", file=folder)
+    return nn.Parameter(torch.from_numpy(np.array(values, dtype=np.float32)))
 
 
 def whole_delta(module: str, matrix: torch.Tensor, weight: FrozenWeight) -> Delta:

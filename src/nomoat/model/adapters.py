@@ -20,6 +20,7 @@ from nomoat.model.frozen import FrozenWeight
 from nomoat.model.linear import Embedding, Linear
 
 ALL_LINEAR = "all-linear"
+SCORE = "score"  # what transformers call the head of a sequence classifier of one label, which a reward model is
 _PREFIX = "base_model.model."
 
 
@@ -28,7 +29,7 @@ class AdapterConfig:
     """How an adapter is made. Patterns map a regular expression on module names to a rank or an alpha (as PEFT's).
 
     ``scaling`` is ``alpha / rank``, or ``alpha / sqrt(rank)`` with ``use_rslora``. Layers under ``first_layer`` get
-    none.
+    none. ``reward_head``: with a head that scores a conversation.
     """
 
     rank: int = 16
@@ -40,6 +41,7 @@ class AdapterConfig:
     rank_pattern: Mapping[str, int] = dataclasses.field(default_factory=dict)
     alpha_pattern: Mapping[str, float] = dataclasses.field(default_factory=dict)
     first_layer: int = 0
+    reward_head: bool = False
 
     def __post_init__(self) -> None:
         if self.rank < 1 or any(rank < 1 for rank in self.rank_pattern.values()):
@@ -64,13 +66,17 @@ def _by_pattern(patterns: Mapping[str, float], module: str, default: float) -> f
 
 @dataclasses.dataclass(slots=True, eq=False, weakref_slot=True)
 class Adapter:
-    """A named set of deltas over one base. ``base_fingerprint`` is unknown for foreign PEFT folders."""
+    """A named set of deltas over one base. ``base_fingerprint`` is unknown for foreign PEFT folders.
+
+    ``score`` (1, D): the head of a reward model, over the hidden state of the last token.
+    """
 
     name: str
     config: AdapterConfig
     deltas: dict[str, Delta]
     base_name: str
     base_fingerprint: Fingerprint | None = None
+    score: nn.Parameter | None = None
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Trainable tensors under their PEFT names, float32, in a stable order."""
@@ -82,6 +88,8 @@ class Adapter:
             named[f"{_PREFIX}{module}.{infix.format('B')}"] = delta.lora_B
             if delta.magnitude is not None:
                 named[f"{_PREFIX}{module}.lora_magnitude_vector"] = delta.magnitude
+        if self.score is not None:
+            named[f"{_PREFIX}{SCORE}.weight"] = self.score
         return named
 
     @property
@@ -137,7 +145,14 @@ def new_adapter(
         if config.use_dora and is_embedding(module):
             raise UsageError("DoRA on embed_tokens is not supported", hint="leave embed_tokens out of --target-modules")
         deltas[module] = _new_delta(module, weights[module], config, generator)
-    return Adapter(name, config, deltas, base_name, fingerprint)
+    score = new_score(decoder.config.d_model, seed) if config.reward_head else None
+    return Adapter(name, config, deltas, base_name, fingerprint, score)
+
+
+def new_score(d_model: int, seed: int) -> nn.Parameter:
+    """A fresh reward head (1, D), drawn as Stiennon et al. 2020 do (arXiv 2009.01325): variance 1 / (D + 1)."""
+    generator = torch.Generator().manual_seed(seed_of(seed, SCORE))
+    return nn.Parameter(torch.randn(1, d_model, generator=generator) / math.sqrt(d_model + 1))
 
 
 def seed_of(seed: int, module: str) -> int:

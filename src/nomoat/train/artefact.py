@@ -35,14 +35,15 @@ def write_artefact(
 def card(lineage: Lineage, adapter: Adapter, base: Base) -> str:
     """A short model card, with the front matter that the hub reads."""
     data = next((parent.name for parent in lineage.parents if parent.kind == "data"), "?")
+    verb, after = ("chat", "") if adapter.score is None else ("exam", " PAIRS")
     return (
         f"{front_matter(lineage, adapter)}\n\n# {lineage.name}\n\n"
-        f"A LoRA adapter for `{adapter.base_name}` ({adapter.n_parameters / 1e6:.2f} M parameters, "
+        f"{_kind(adapter)} for `{adapter.base_name}` ({adapter.n_parameters / 1e6:.2f} M parameters, "
         f"rank {adapter.config.rank}), trained on `{data}`.\n\n"
         f"{_loss_sentence(lineage)}\n\n"
         f"Base: {base.fingerprint.shape}. Licence: {lineage.licence}, from the base and the data. "
         "Options, hashes and figures: `nomoat.json`.\n\n"
-        f"```\nnomoat chat {lineage.options.get('on') or adapter.base_name}+{lineage.name}\n```\n\n"
+        f"```\nnomoat {verb} {lineage.options.get('on') or adapter.base_name}+{lineage.name}{after}\n```\n\n"
         f"{how_to_load(lineage.name)}"
     )
 
@@ -60,6 +61,10 @@ def front_matter(lineage: Lineage, adapter: Adapter) -> str:
     return f"---\n{front}\n---"
 
 
+def _kind(adapter: Adapter) -> str:
+    return "A LoRA adapter" if adapter.score is None else "A reward model, a LoRA adapter and a head,"
+
+
 def how_to_load(name: str) -> str:
     """The lines of a model card that load the adapter elsewhere."""
     return f'```python\nfrom peft import PeftModel\nmodel = PeftModel.from_pretrained(base, "{name}")\n```\n'
@@ -71,7 +76,8 @@ def _loss_sentence(lineage: Lineage) -> str:
     if before is None or after is None:
         return f"Trained for {metrics['steps']} steps; no rows were held out to measure it."
     what = "Divergence from its teacher" if lineage.options.get("distil") else "Loss"
+    each = "tokens" if lineage.options.get("method", "sft") == "sft" else "pairs"
     return (
-        f"{what} on {metrics['held_out_tokens']:,} held-out tokens: {before:.4f} nats before, {after:.4f} after "
+        f"{what} on {metrics['held_out_tokens']:,} held-out {each}: {before:.4f} nats before, {after:.4f} after "
         f"(step {metrics['best_step']} of {metrics['steps']})."
     )

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import array
 import dataclasses
-import hashlib
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from nomoat.core.bases import resolve_base
-from nomoat.core.errors import DataError, UsageError
+from nomoat.core.errors import UsageError
 from nomoat.core.files import sha256_file
 from nomoat.core.records import Note, Progress, Record
 from nomoat.core.store import Store
-from nomoat.data.encode import EncodedSet, EncodeOptions, encode_rows
-from nomoat.data.general import general_rows
-from nomoat.data.load import load_rows
+from nomoat.data.encode import EncodedSet
 from nomoat.data.pack import Packed, count_steps
 from nomoat.engine.names import Worn, open_base, open_stack, spelled, whole_name, worn_folders
 from nomoat.model.adapters import Adapter, AdapterConfig
@@ -25,10 +21,12 @@ from nomoat.model.load import Base
 from nomoat.model.template import Encoded
 from nomoat.train.dataset import find_or_add
 from nomoat.train.distil import TEACHER_FILE, Teacher, taught
+from nomoat.train.encoding import encode_splits, hash_rows, rehearsed_rows
 from nomoat.train.options import TuneOptions
 from nomoat.train.parents import Origin, adapter_origins, base_origin, data_origin, split_hashes
 from nomoat.train.prefix import Prefix
 from nomoat.train.rehearsal import EarlierSkill, earlier_skills, with_rehearsal
+from nomoat.train.reward import PAIR, reward_task
 from nomoat.train.sft import SftBatches, sft_task
 from nomoat.train.state import Task
 
@@ -73,6 +71,7 @@ class Job:
             batch_size=options.batch_size,
             pack_tokens=pack_tokens,
             seed=options.seed,
+            group=1 if options.method == "sft" else PAIR,
         )
 
     @property
@@ -86,6 +85,9 @@ class Job:
         ``prefix`` gives what enters the first layer that learns.
         """
         options, teacher = self.options, self.teacher
+        if options.method != "sft":
+            alone = options.method == "reward-head"
+            return reward_task(self.base, self.adapter, batches, self.held_out, prefix, self.under, head_alone=alone)
         return sft_task(
             self.base,
             self.adapter,
@@ -141,20 +143,20 @@ def prepare(options: TuneOptions, store: Store, beside: Job | None = None) -> Ge
     if beside is not None and _encoding(beside.options) == (folder.name, *_encoding(options)[1:]):
         rows, held_out, earlier = beside.rows, beside.held_out, beside.earlier
     else:
-        rows, held_out = yield from _encode(options, folder, base)
+        rows, held_out = yield from encode_splits(options, folder, base)
         earlier = _earlier(options, store, base)
         rows = with_rehearsal(rows, earlier, options.rehearse_skills)
     teacher = Teacher(folder, base.decoder.config.vocab_size) if options.distil else None
     if teacher is not None:
         rows, held_out = yield from taught(rows, held_out, teacher, folder)
-    rehearsed = _rehearsed(options, base)
+    rehearsed = rehearsed_rows(options, base)
     config = adapter_config(options, base.decoder.config.n_layers)
     adapter = base.new_adapter(config, seed=options.seed, name=options.name)
     of_base = base_origin(store, options.base or base.name, base) if beside is None else beside.base_origin
     made_of = {
         "base": base.fingerprint.exact,
         **split_hashes(folder),
-        "tokens": _hash([*rows.rows, *rehearsed, *held_out]),
+        "tokens": hash_rows([*rows.rows, *rehearsed, *held_out]),
     }
     made_of |= {TEACHER_FILE: sha256_file(folder / TEACHER_FILE)} if teacher is not None else {}
     origins = adapter_origins(worn_folders(store, options.on)) if options.on else ()
@@ -182,7 +184,7 @@ def open_under(options: TuneOptions, store: Store) -> tuple[Base, Worn]:
 
 
 def _earlier(options: TuneOptions, store: Store, base: Base) -> list[EarlierSkill]:
-    if not options.on:
+    if not options.on or options.method != "sft":  # a reward model is not asked to answer
         return []
     most = max(options.eval_rows, _MOST_REHEARSED if options.rehearse_skills else 0)
     folders = worn_folders(store, options.on)
@@ -202,7 +204,8 @@ def _account_of(base: Base, under: Worn, adapter: Adapter, rows: EncodedSet, gen
 
 def _encoding(options: TuneOptions) -> tuple[Any, ...]:
     """All that encoded rows depend on besides the base."""
-    return options.data, options.max_seq_len, options.over_length, options.loss, options.chat, options.eval_rows
+    how = options.over_length, options.loss, options.chat, options.method
+    return options.data, options.max_seq_len, *how, options.eval_rows
 
 
 def _lasting_name(spec: str, base: Base, store: Store) -> str:
@@ -210,62 +213,6 @@ def _lasting_name(spec: str, base: Base, store: Store) -> str:
     if not spec:  # the stack brought its base
         return base.name if base.name in (*store.names("bases"), *store.names("models")) else str(base.path)
     return str(base.path) if Path(spec).expanduser().absolute() == base.path else spec
-
-
-def _encode(
-    options: TuneOptions, folder: Path, base: Base
-) -> Generator[Record, None, tuple[EncodedSet, list[Encoded]]]:
-    """The training rows, and the held-out rows that choose the checkpoint."""
-    longest = base.decoder.config.max_seq_len
-    if longest < options.max_seq_len:
-        yield Note(f"{base.name} reads at most {longest:,} tokens, so --max-seq-len is {longest}")
-    how = EncodeOptions(
-        max_seq_len=min(longest, options.max_seq_len),
-        over_length=options.over_length,
-        loss=options.loss,
-        chat=options.chat,
-    )
-    yield Progress("encoding rows", 0, None)
-    rows = encode_rows(load_rows(folder, "train"), base.tokenizer, base.template, how)
-    yield from _account(rows, "train")
-    if not rows.rows:
-        raise DataError(
-            "no row is left to learn from", file=folder / "train.jsonl", hint=f"nomoat data show {folder.name}"
-        )
-    if not options.eval_rows:
-        return rows, []
-    held_out = encode_rows(load_rows(folder, "valid")[: options.eval_rows], base.tokenizer, base.template, how)
-    yield from _account(held_out, "valid")
-    if not held_out.rows:
-        yield Note("no row is held out, so the last checkpoint is taken, not the best", warning=True)
-    return rows, held_out.rows[: options.eval_rows]  # windows of long texts count too
-
-
-def _rehearsed(options: TuneOptions, base: Base) -> list[Encoded]:
-    """General rows; those longer than ``max_seq_len`` are left out."""
-    if not options.rehearse:
-        return []
-    longest = min(base.decoder.config.max_seq_len, options.max_seq_len)
-    rows = general_rows(options.rehearse, seed=options.seed)
-    return encode_rows(rows, base.tokenizer, base.template, EncodeOptions(max_seq_len=longest)).rows
-
-
-def _account(encoded: EncodedSet, split: str) -> Iterator[Note]:
-    """Every row that did not go in whole is said."""
-    for reason, count in encoded.dropped.items():
-        yield Note(f"{split}: dropped {count:,} rows: {reason}", warning=True)
-    if encoded.truncated:
-        yield Note(f"{split}: cut {encoded.truncated:,} answers at the end", warning=True)
-    if encoded.windowed:
-        yield Note(f"{split}: cut {encoded.windowed:,} long texts into windows")
-
-
-def _hash(rows: list[Encoded]) -> str:
-    """Over ids and masks: another tokenizer, template or encoding shows here, though base and data are the same."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(array.array("q", row.ids).tobytes() + bytes(row.loss_mask))
-    return digest.hexdigest()
 
 
 def adapter_config(options: TuneOptions, n_layers: int) -> AdapterConfig:
@@ -283,4 +230,5 @@ def adapter_config(options: TuneOptions, n_layers: int) -> AdapterConfig:
         rank_pattern=ranks,
         alpha_pattern=options.alpha_pattern or {},
         first_layer=n_layers - options.top_layers if options.top_layers else 0,
+        reward_head=options.method != "sft",
     )

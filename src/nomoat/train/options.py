@@ -13,6 +13,7 @@ from nomoat.core.options import option, parse_size
 _ALPHA_PER_RANK = 2.0
 _RSLORA_ALPHA = 8.0
 
+METHODS = ("sft", "reward", "reward-head")
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 
 
@@ -33,6 +34,12 @@ class TuneOptions:
     name: str = option("", "the name of the adapter", metavar="NAME")
     replace: bool = option(False, "replace an adapter of that name")
 
+    method: str = option(
+        "sft",
+        "learn the answers; or, from the pairs that nomoat school keeps beside its rows, a reward model: an adapter "
+        "and a head, or the head alone",
+        choices=METHODS,
+    )
     rank: int = option(16, "rank of the adapter")
     alpha: float | None = option(None, "strength of the update; twice the rank if not given (8 with rsLoRA)")
     target_modules: tuple[str, ...] = option(
@@ -146,6 +153,7 @@ def check(options: TuneOptions) -> None:
     if options.warmup >= 1:
         raise UsageError(f"--warmup {options.warmup:g} leaves no step to learn", hint="give a fraction, such as 0.03")
     _check_stack(options)
+    _check_reward(options)
     if options.distil and (options.rehearse or options.rehearse_skills or options.loss == "all"):
         raise UsageError(
             "--distil learns what a teacher thought of its answers, and of no other rows or words",
@@ -183,6 +191,28 @@ def _check_stack(options: TuneOptions) -> None:
         raise UsageError(
             f"--rehearse-skills {options.rehearse_skills:g} leaves too little to learn", hint="give at most 0.9"
         )
+
+
+def _check_reward(options: TuneOptions) -> None:
+    """What does not go with pairs of a better and a worse answer."""
+    if options.method == "sft":
+        return
+    words = {
+        "--distil": options.distil,
+        "--rehearse": options.rehearse,
+        "--rehearse-skills": options.rehearse_skills,
+        "--keep-rows": options.keep_rows,
+        "--loss all": options.loss == "all",
+        "--chat raw": options.chat == "raw",
+        "--use-dora": options.use_dora,
+        "--orthogonal": options.orthogonal,
+        "--lora-plus-ratio": options.lora_plus_ratio != 1.0,
+    }
+    wrong = [word for word, given in words.items() if given]
+    if wrong:
+        raise UsageError(f"--method {options.method} does not go with {', '.join(wrong)}", hint="leave that out")
+    if options.batch_size % 2:
+        raise UsageError(f"--batch-size {options.batch_size}: a pair is two rows", hint="give an even number")
 
 
 def _check_least(name: str, value: float, least: float, itself: bool) -> None:

@@ -26,7 +26,7 @@ from nomoat.model.adapters import Adapter
 from nomoat.train.job import Job
 from nomoat.train.prefix import computed
 from nomoat.train.run import Settled
-from nomoat.train.sft import SftBatches, sft_task, work_of
+from nomoat.train.sft import SftBatches, work_of
 
 AUTO, FLOAT32, BFLOAT16, INT8 = "auto", "float32", "bfloat16", "int8"
 COSINE = 0.99
@@ -133,11 +133,9 @@ class _Gate:
 
     def __init__(self, job: Job) -> None:
         layer = job.frozen_layers
-        adapter = _started(job)
         batches = job.batches(job.options.pack_tokens)
-        self._task = sft_task(
-            job.base, adapter, batches, (), 1.0, computed(job.base, layer) if layer else None, under=job.under
-        )
+        measured = dataclasses.replace(job, adapter=_started(job), held_out=[], teacher=None)
+        self._task = measured.task(batches, computed(job.base, layer) if layer else None)
         self._piece = _piece(batches)
         use(job, Arithmetic())
         self._loss, self._gradients = self._step()

@@ -148,10 +148,17 @@ def lineage_of(job: Job, run: Run, outcome: Outcome, peak_bytes: int, prefix_s: 
             "chat_template": job.base.template.kind,
             "rehearsed": {"rows": len(job.rehearsed), "licence": LICENCE} if job.rehearsed else None,
             "precision": str(arithmetic_of(run.record.settled)),
-            "loss": "divergence from the teacher" if job.teacher is not None else "cross entropy",
+            "loss": _loss_of(job),
         },
         seed=job.options.seed,
     )
+
+
+def _loss_of(job: Job) -> str:
+    """What was minimised, in words."""
+    if job.options.method != "sft":
+        return "Bradley and Terry's, on pairs of answers"
+    return "divergence from the teacher" if job.teacher is not None else "cross entropy"
 
 
 def _metrics(job: Job, run: Run, outcome: Outcome, peak_bytes: int, prefix_s: float) -> dict[str, Any]:

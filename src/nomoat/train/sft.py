@@ -36,16 +36,26 @@ _SAMPLE_SHARES = ((0.12, 128), (0.35, 384), (0.6, None), (1.0, None))
 
 
 class SftBatches:
-    """Steps over encoded rows. ``names`` say where each row stands, for messages."""
+    """Steps over encoded rows. ``names`` say where each row stands, for messages.
+
+    Every ``group`` rows, such as the two of a pair, are learned in one piece; ``batch_size`` is a multiple of it.
+    """
 
     def __init__(
-        self, rows: Sequence[Encoded], names: Sequence[str], *, batch_size: int, pack_tokens: int, seed: int
+        self,
+        rows: Sequence[Encoded],
+        names: Sequence[str],
+        *,
+        batch_size: int,
+        pack_tokens: int,
+        seed: int,
+        group: int = 1,
     ) -> None:
         if not rows:
             raise DataError("there is no row to learn from", hint="nomoat data show NAME")
         if batch_size < 1:
             raise UsageError(f"--batch-size cannot be {batch_size}", hint="give 1 or more")
-        self.rows, self.names = rows, names
+        self.rows, self.names, self.group = rows, names, group
         self.batch_size, self.pack_tokens, self.seed = batch_size, pack_tokens, seed
         self._epoch, self._order = -1, list[int]()
 
@@ -56,7 +66,9 @@ class SftBatches:
     def order(self, epoch: int) -> list[int]:
         """Row numbers of an epoch in the order they are learned."""
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, order(len(self.rows), seed=self.seed, epoch=epoch)
+            firsts = order(len(self.rows) // self.group, seed=self.seed, epoch=epoch)
+            self._epoch = epoch
+            self._order = [first * self.group + place for first in firsts for place in range(self.group)]
         return self._order
 
     def used(self, steps: int) -> list[int]:
@@ -69,7 +81,7 @@ class SftBatches:
         """The step at the cursor, and the cursor after it. The last step of an epoch may be smaller."""
         end = cursor.position + self.batch_size
         numbers = self.order(cursor.epoch)[cursor.position : end]
-        pieces = pack([self.rows[number] for number in numbers], self.pack_tokens)
+        pieces = pack([self.rows[number] for number in numbers], self.pack_tokens, group=self.group)
         work = sum((work_of(piece) for piece in pieces), Work())
         after = Cursor(cursor.epoch, end) if end < len(self.rows) else Cursor(cursor.epoch + 1, 0)
         names = tuple(self.names[number] for number in numbers)
@@ -133,7 +145,7 @@ def outline(batches: SftBatches, held_out: Sequence[Encoded], steps: int, pack_t
     """The run's work with pieces of ``pack_tokens``, from its first steps."""
     sampled = min(steps, _OUTLINE_STEPS)
     pieces = _first_pieces(batches, sampled, pack_tokens)
-    held = pack(held_out, pack_tokens)
+    held = pack(held_out, pack_tokens, group=batches.group)
     return Outline(
         pack_tokens=pack_tokens,
         step=sum((work_of(piece) for piece in pieces), Work()),
@@ -155,7 +167,12 @@ def probe_samples(batches: SftBatches, steps: int) -> list[Sample[Packed]]:
 
 def _first_pieces(batches: SftBatches, steps: int, pack_tokens: int) -> list[Packed]:
     sized = SftBatches(
-        batches.rows, batches.names, batch_size=batches.batch_size, pack_tokens=pack_tokens, seed=batches.seed
+        batches.rows,
+        batches.names,
+        batch_size=batches.batch_size,
+        pack_tokens=pack_tokens,
+        seed=batches.seed,
+        group=batches.group,
     )
     pieces: list[Packed] = []
     cursor = Cursor()

@@ -53,6 +53,8 @@ def members(options: TuneOptions, asked: SweepOptions) -> list[Member]:
         raise UsageError("a sweep learns on the bare base", hint="leave out --sweep, or merge the stack: nomoat merge")
     if options.distil:
         raise UsageError("a sweep learns from words, not from a teacher's probabilities", hint="leave out --distil")
+    if options.method != "sft":
+        raise UsageError("a sweep learns answers, not rewards", hint="leave out --method, or --sweep")
     if options.minutes is not None or options.finish_by is not None:
         raise UsageError("a sweep has no --minutes or --finish-by", hint="give --max-steps; --dry-run tells the time")
     if "data" in grid and asked.keep == "best":

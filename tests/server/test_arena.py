@@ -123,6 +123,37 @@ def test_ones_own_question_is_asked(place: LiveArena) -> None:
         assert events[0]["prompt"] == [{"role": "user", "content": "why?"}]
 
 
+def test_a_question_of_two_turns_is_answered_in_two_conversations_and_voted_on_once(place: LiveArena) -> None:
+    with client(place, "ben") as http:
+        _, events = asked(http, prompt="first?")
+        first = [text_of(events, side) for side in ("left", "right")]
+        key = events[0]["key"]
+        reply = http.post("/arena/turn", json={"key": key, "prompt": " and then? "})
+        more = [json.loads(line.removeprefix("data: ")) for line in reply.text.splitlines() if line]
+        assert more[0] == {"turn": 2, "prompt": "and then?"} and more[-1] == {"whole": True}
+        second = [text_of(more, side) for side in ("left", "right")]
+        sides = place.sides(key)
+        assert http.post("/arena/vote", json={"key": key, "verdict": "right"}).status_code == 200
+        assert http.post("/arena/turn", json={"key": key, "prompt": "more?"}).status_code == 404
+        kept = votes(place.store, "mine")[-1]
+        said = {kept.model_a: kept.answer_a, kept.model_b: kept.answer_b}
+        assert [said[name].text for name in sides] == first
+        assert [said[name].later for name in sides] == [(text,) for text in second]
+        assert kept.later == ("and then?",)
+        logged = json.loads(http.get("/arena/export/fastchat").text.splitlines()[-1])
+        roles = [message["role"] for message in logged["conversation_a"]]
+        assert roles == ["user", "assistant", "user", "assistant"]
+
+
+def test_a_further_question_that_cannot_be_asked_leaves_what_can_be_voted_on(place: LiveArena) -> None:
+    with client(place, "ann") as ann, client(place, "ben") as ben:
+        key = asked(ann)[1][0]["key"]
+        for body, status in (({"prompt": " "}, 400), ({"prompt": "a" * 5000}, 400), ({}, 400)):
+            assert ann.post("/arena/turn", json={"key": key, **body}).status_code == status
+        assert ben.post("/arena/turn", json={"key": key, "prompt": "mine?"}).status_code == 404
+        assert ann.post("/arena/vote", json={"key": key, "verdict": "tie"}).status_code == 200
+
+
 def test_who_has_no_key_sees_an_empty_page_and_nothing_else(place: LiveArena) -> None:
     with httpx.Client(base_url=place.url) as http:
         assert http.get("/").status_code == 200

@@ -14,7 +14,7 @@ from nomoat.core.store import Store
 from nomoat.engine.sampling import Sampling
 from nomoat.judge.bout import Contestants
 from nomoat.judge.topics import Topic
-from nomoat.judge.votes import votes
+from nomoat.judge.votes import preference_rows, votes
 from nomoat.serve.arena_options import ArenaOptions
 from served import LiveArena, add_adapter, serving_arena
 from tiny import tiny_base
@@ -139,6 +139,32 @@ def test_ones_own_question_is_asked_and_markup_stays_text(place: LiveArena, brow
     assert ann.page.locator("#asked img").count() == 0
     ann.vote("2")
     assert votes(place.store, "mine")[0].prompt[0]["content"].startswith("<img")
+
+
+def test_a_question_of_two_turns_and_ones_own_further_one_stand_on_both_sides(tmp_path: Path, browser: Any) -> None:
+    store = Store(tmp_path)
+    for seed, name in enumerate(("zeta", "omega")):
+        tiny_base(store.path("bases", name), seed=seed)
+    both = [Topic("0", "", ({"role": "user", "content": "first?"},), ("second?",))]
+    with serving_arena(store, ("zeta", "omega"), both, ArenaOptions(port=0), DRAW) as place:
+        me = Voter(place, browser, "me")
+        me.page.keyboard.press("Enter")
+        me.page.locator("#voting").wait_for()
+        me.page.keyboard.press("f")
+        me.page.keyboard.type("third?")
+        me.page.keyboard.press("Enter")
+        me.page.locator("#right .turn", has_text="third?").wait_for()
+        me.page.locator("#voting").wait_for()
+        for side in ("left", "right"):
+            assert me.page.locator(f"#{side} .turn").all_text_contents() == ["second?", "third?"]
+            assert all(me.page.locator(f"#{side} .answer").all_text_contents())
+        assert "zeta" not in me.page.content() and "omega" not in me.page.content()
+        me.vote("1")
+        assert me.wrong == []
+        (kept,) = votes(store, "mine")
+    assert kept.later == ("second?", "third?") and len(kept.answer_a.later) == len(kept.answer_b.later) == 2
+    (row,) = preference_rows([kept])
+    assert [message["role"] for message in row["chosen"]] == ["assistant", "user"] * 2 + ["assistant"]
 
 
 def test_who_has_no_link_is_told_so(place: LiveArena, browser: Any) -> None:

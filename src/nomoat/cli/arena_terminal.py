@@ -17,6 +17,7 @@ _ASK = "1 first is better, 2 second, t tie, b both bad, q leave (a note may foll
 def vote(arena: Arena, contestants: Contestants, env: Environment, *, voter: str, limit: int) -> None:
     """Question after question until the voter leaves, or has cast ``limit`` votes."""
     from nomoat.judge.asked import typed
+    from nomoat.judge.topics import all_said
 
     done = 0
     while not limit or done < limit:
@@ -24,12 +25,14 @@ def vote(arena: Arena, contestants: Contestants, env: Environment, *, voter: str
         if not arena.questions and not own:
             return
         match = arena.match(typed(own) if own else None, voter=voter)
-        left, right = (contestants.answer(name, match.asked.opening) for name in (match.left, match.right))
-        env.say(f"\n{match.asked.text}\n\n--- 1 ---\n{left.text}\n\n--- 2 ---\n{right.text}\n")
+        asked = match.asked
+        left, right = (contestants.talk(name, asked) for name in (match.left, match.right))
+        question = all_said((asked.text, *asked.later))
+        env.say(f"\n{question}\n\n--- 1 ---\n{left.whole}\n\n--- 2 ---\n{right.whole}\n")
         verdict, note = _verdict(env)
         if not verdict:
             return
-        arena.vote(match.key, verdict, left, right, note=note)
+        arena.vote(match.key, verdict, left, right, note=note, later=asked.later)
         env.say(f"1 was {match.left}, 2 was {match.right}")
         done += 1
 

@@ -45,6 +45,11 @@ MIGRATIONS: Final = (
     alter table vote add column seconds_a real not null default 0;
     alter table vote add column seconds_b real not null default 0;
     """,
+    """
+    alter table vote add column later text not null default '[]';
+    alter table vote add column later_a text not null default '[]';
+    alter table vote add column later_b text not null default '[]';
+    """,
 )
 
 

@@ -82,9 +82,12 @@ class Arena:
             del self._open[next(iter(self._open))]
         return found
 
-    def vote(self, key: str, verdict: str, left: Answer, right: Answer, *, note: str = "") -> Outcome:
+    def vote(
+        self, key: str, verdict: str, left: Answer, right: Answer, *, note: str = "", later: tuple[str, ...] = ()
+    ) -> Outcome:
         """Keep the vote on an open match, whose answers were ``left`` and ``right``; only now are names told.
 
+        One vote is on all turns; ``later`` are the user's after the first, as many as the answers have after theirs.
         Raises ``NotFound`` for a match that is not open, ``UsageError`` for an unknown verdict.
         """
         _check(verdict, note)
@@ -96,7 +99,7 @@ class Arena:
         side: Winner = "model_a" if match.left == a else "model_b"
         kept = Vote(
             self.name, match.voter, match.asked.opening, a, b, answers[a], answers[b], _winner(verdict, side),
-            left=side, note=note, category=match.asked.category,
+            left=side, note=note, category=match.asked.category, later=later,
         )  # fmt: skip
         return Outcome(cast(self._store, kept), match.left, match.right)
 

@@ -26,7 +26,7 @@ def typed(text: str) -> Topic:
 
 
 def questions_of(store: Store, data: str) -> list[Topic]:
-    """The test rows of a data set, or the questions of a file, in their order; of several turns the first is asked.
+    """The test rows of a data set, or the questions of a file, in their order, with all turns that they have.
 
     Files: one question a line (``.txt``), rows of ``prompt``, ``question`` or ``instruction``, and what ``read_topics``
     reads. Raises ``NotFound``, ``DataError``, and ``UsageError`` where nothing is asked.

@@ -13,7 +13,8 @@ from nomoat.engine.names import Worn, open_stacks
 from nomoat.engine.request import NO_TOKEN, Piece, Request
 from nomoat.engine.sampling import Sampling
 from nomoat.engine.service import Service, ServiceOptions
-from nomoat.judge.votes import Answer
+from nomoat.judge.topics import Topic
+from nomoat.judge.votes import Answer, joined
 from nomoat.model.load import Base
 from nomoat.model.template import prompt_ids
 
@@ -37,6 +38,13 @@ class Contestants:
         base, worn = self._models[model]
         prompt = prompt_ids(base.tokenizer, base.template, messages)
         return self._services[id(base.decoder)], Request(prompt, self._sampling, worn)
+
+    def talk(self, model: str, asked: Topic) -> Answer:
+        """The model's answers to all turns of a question, each to what it said itself; waits for them."""
+        said: list[Answer] = []
+        while len(said) < asked.turns:
+            said.append(self.answer(model, asked.conversation([each.text for each in said])))
+        return joined(said)
 
     def answer(self, model: str, messages: Sequence[Message]) -> Answer:
         """The model's answer to a conversation that ends with the user; waits for it."""

@@ -81,7 +81,7 @@ def _cell(share: Share | None) -> Cell:
 
 
 def _sample(vote: Vote) -> Sample:
-    sides = [(vote.model_a, vote.answer_a.text), (vote.model_b, vote.answer_b.text)]
+    sides = [(vote.model_a, vote.answer_a.whole), (vote.model_b, vote.answer_b.whole)]
     left, right = sides if vote.left == "model_a" else sides[::-1]
     words = {"model_a": vote.model_a, "model_b": vote.model_b, "tie": "a tie", "both_bad": "both bad"}
     return Sample(vote, left, right, words[vote.winner])

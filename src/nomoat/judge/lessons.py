@@ -22,6 +22,7 @@ from nomoat.data.rows import Message, Row
 from nomoat.data.split import Thresholds, choose_thresholds, position_of
 from nomoat.judge.exam import FEWEST_PAIRS
 from nomoat.judge.pairwise import LETTERS, Pair, question
+from nomoat.judge.topics import pair_of
 from nomoat.judge.votes import votes
 from nomoat.train.reward import PAIRS_FILES
 
@@ -50,10 +51,11 @@ def read_pairs(store: Store, source: str) -> list[Preference]:
     arena = source.removeprefix(VOTES)
     found = []
     for vote in votes(store, arena):
-        answers = (vote.answer_a.text, vote.answer_b.text)
-        if vote.winner in ("model_a", "model_b") and answers[0] != answers[1]:
-            better, worse = answers if vote.winner == "model_a" else answers[::-1]
-            found.append(Preference(vote.prompt, better, worse))
+        sides = [(answer.text, *answer.later) for answer in (vote.answer_a, vote.answer_b)]
+        if vote.winner in ("model_a", "model_b") and sides[0] != sides[1]:
+            better, worse = sides if vote.winner == "model_a" else sides[::-1]
+            pair = pair_of(vote.topic, len(vote.later), better, worse)
+            found.append(Preference(pair.messages, pair.first, pair.second))
     if not found:
         raise DataError(f"arena {arena!r} holds no vote with a winner", hint=f"nomoat arena A B --name {arena}")
     return found

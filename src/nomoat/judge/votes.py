@@ -17,25 +17,49 @@ from nomoat.core.errors import NotFound, UsageError
 from nomoat.core.store import Store
 from nomoat.data.rows import Message
 from nomoat.judge.ratings import Battle, Winner
+from nomoat.judge.topics import Topic, all_said
 
 _COLUMNS: Final = (
     "at", "arena", "voter", "prompt", "model_a", "model_b", "answer_a", "answer_b", "winner",
     "left_side", "note", "replaces", "category", "tokens_a", "tokens_b", "seconds_a", "seconds_b",
+    "later", "later_a", "later_b",
 )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said, and what it cost: tokens and seconds, 0 where nobody counted."""
+    """What a model said, and what it cost: tokens and seconds, 0 where nobody counted.
+
+    ``later`` is what it said in the turns after the first.
+    """
 
     text: str
     tokens: int = 0
     seconds: float = 0.0
+    later: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> str:
+        """All turns in one text."""
+        return all_said((self.text, *self.later))
+
+
+def joined(turns: Sequence[Answer]) -> Answer:
+    """The answers of one side, turn after turn, as one: costs add up."""
+    return Answer(
+        turns[0].text,
+        sum(each.tokens for each in turns),
+        sum(each.seconds for each in turns),
+        tuple(each.text for each in turns[1:]),
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Vote:
-    """One judgement by a person. ``left``: which model's answer stood on the left. ``replaces``: an earlier vote."""
+    """One judgement by a person. ``left``: which model's answer stood on the left. ``replaces``: an earlier vote.
+
+    ``later`` are the user's turns after ``prompt``; each side answered them in its own conversation.
+    """
 
     arena: str
     voter: str
@@ -50,6 +74,12 @@ class Vote:
     at: str = dataclasses.field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     replaces: int | None = None
     category: str = ""
+    later: tuple[str, ...] = ()
+
+    @property
+    def topic(self) -> Topic:
+        """What was asked."""
+        return Topic("vote", self.category, self.prompt, self.later)
 
     @property
     def battle(self) -> Battle:
@@ -62,7 +92,7 @@ def cast(store: Store, vote: Vote) -> int:
     values = (
         vote.at, vote.arena, vote.voter, json.dumps(vote.prompt, ensure_ascii=False), vote.model_a, vote.model_b,
         a.text, b.text, vote.winner, vote.left, vote.note, vote.replaces, vote.category, a.tokens, b.tokens,
-        a.seconds, b.seconds,
+        a.seconds, b.seconds, *(json.dumps(each, ensure_ascii=False) for each in (vote.later, a.later, b.later)),
     )  # fmt: skip
     with database(store) as connection:
         try:
@@ -109,14 +139,15 @@ def _vote(row: sqlite3.Row) -> Vote:
         prompt=tuple(json.loads(row["prompt"])),
         model_a=row["model_a"],
         model_b=row["model_b"],
-        answer_a=Answer(row["answer_a"], row["tokens_a"], row["seconds_a"]),
-        answer_b=Answer(row["answer_b"], row["tokens_b"], row["seconds_b"]),
+        answer_a=Answer(row["answer_a"], row["tokens_a"], row["seconds_a"], tuple(json.loads(row["later_a"]))),
+        answer_b=Answer(row["answer_b"], row["tokens_b"], row["seconds_b"], tuple(json.loads(row["later_b"]))),
         winner=row["winner"],
         left=row["left_side"],
         note=row["note"],
         at=row["at"],
         replaces=row["replaces"],
         category=row["category"],
+        later=tuple(json.loads(row["later"])),
     )
 
 
@@ -130,27 +161,28 @@ def fastchat_rows(cast: Sequence[Vote]) -> Iterator[dict[str, Any]]:
             "judge": vote.voter,
             "turn": sum(message["role"] == "user" for message in vote.prompt),
             "anony": True,
-            "conversation_a": _conversation(vote, vote.answer_a.text),
-            "conversation_b": _conversation(vote, vote.answer_b.text),
+            "conversation_a": _conversation(vote, vote.answer_a),
+            "conversation_b": _conversation(vote, vote.answer_b),
             "tstamp": datetime.fromisoformat(vote.at).timestamp(),
         }
 
 
 def preference_rows(cast: Sequence[Vote]) -> Iterator[dict[str, Any]]:
-    """The votes with a winner as rows to align with: ``prompt``, ``chosen``, ``rejected``, all as messages."""
+    """The votes with a winner as rows to align with: ``prompt``, ``chosen``, ``rejected``, all as messages.
+
+    Of several turns, ``chosen`` and ``rejected`` hold all that followed the prompt, the user's turns among it (TRL).
+    """
     for vote in cast:
         if vote.winner in ("model_a", "model_b"):
-            answers = (vote.answer_a.text, vote.answer_b.text)
-            better, worse = answers if vote.winner == "model_a" else answers[::-1]
-            yield {
-                "prompt": list(vote.prompt),
-                "chosen": [{"role": "assistant", "content": better}],
-                "rejected": [{"role": "assistant", "content": worse}],
-            }
+            sides = [_conversation(vote, each)[len(vote.prompt) :] for each in (vote.answer_a, vote.answer_b)]
+            better, worse = sides if vote.winner == "model_a" else sides[::-1]
+            yield {"prompt": list(vote.prompt), "chosen": better, "rejected": worse}
 
 
-def _conversation(vote: Vote, answer: str) -> list[Message]:
-    return [*vote.prompt, {"role": "assistant", "content": answer}]
+def _conversation(vote: Vote, answer: Answer) -> list[Message]:
+    """All turns of one side."""
+    said = (answer.text, *answer.later)
+    return [*vote.topic.conversation(said[:-1]), {"role": "assistant", "content": said[-1]}]
 
 
 EXPORTS: Final = {"fastchat": fastchat_rows, "preferences": preference_rows}

@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import Field
 
 from nomoat.core.errors import NomoatError, NotFound
-from nomoat.judge.arena import LONGEST_NOTE, Arena, Match, Outcome
+from nomoat.judge.arena import LONGEST_NOTE, Arena, Outcome
 from nomoat.judge.asked import typed
 from nomoat.judge.bout import Contestants
 from nomoat.judge.leaderboard import Leaderboard, leaderboard
@@ -29,6 +29,7 @@ from nomoat.serve.events import SSE_TYPE, STREAM_HEADERS, sse
 from nomoat.serve.fields import Fields
 from nomoat.serve.guard import Door
 from nomoat.serve.page import PAGE_HEADERS
+from nomoat.serve.talk import Talk
 
 _MOST_ANSWERED = 256  # matches that wait for their vote; the oldest are forgotten
 _YEAR_S = 365 * 24 * 3600
@@ -44,6 +45,13 @@ Verdict = Literal["left", "right", "tie", "both_bad"]
 
 class MatchBody(Fields):
     prompt: Annotated[str, Field(max_length=20_000)] | None = None
+
+
+class TurnBody(Fields):
+    """A further question to both sides of a match that is shown."""
+
+    key: Annotated[str, Field(max_length=64)]
+    prompt: Annotated[str, Field(max_length=20_000)]
 
 
 class VoteBody(Fields):
@@ -64,7 +72,7 @@ class Room:
     options: ArenaOptions
     voters: Voters
     lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
-    answered: dict[str, tuple[Match, Answer, Answer]] = dataclasses.field(default_factory=dict)
+    answered: dict[str, Talk] = dataclasses.field(default_factory=dict)
 
     @property
     def door(self) -> Door:
@@ -74,12 +82,18 @@ class Room:
         """Who is speaking."""
         return self.voters.of(self.door.key(http.headers))
 
-    def remember(self, bout: Bout) -> None:
-        """Keep the answers of a match that is shown whole until it is voted on."""
-        if bout.answers is not None:
-            self.answered[bout.match.key] = (bout.match, *bout.answers)
+    def remember(self, talk: Talk) -> None:
+        """Keep what was said in a match until it is voted on."""
+        self.answered[talk.match.key] = talk
         while len(self.answered) > _MOST_ANSWERED:
             del self.answered[next(iter(self.answered))]
+
+    def shown(self, key: str, voter: str) -> Talk:
+        """What this voter is to judge. Raises ``NotFound``."""
+        talk = self.answered.get(key)
+        if talk is None or talk.match.voter != voter:
+            raise NotFound("this match is not open: it was voted on already, is not whole yet, or is not yours")
+        return talk
 
 
 def routes(room: Room) -> APIRouter:
@@ -105,8 +119,18 @@ def routes(room: Room) -> APIRouter:
         asked = typed(body.prompt) if body.prompt is not None else None
         async with room.lock:
             found = await aside(lambda: room.arena.match(asked, voter=voter))
-        bout = Bout(room.contestants, found)
-        return StreamingResponse(_stream(room, bout), media_type=SSE_TYPE, headers=STREAM_HEADERS)
+        talk = Talk(found, found.asked)
+        head = {"key": found.key, "prompt": list(found.asked.opening)}
+        return _streamed(room, talk, talk.bout(room.contestants), head)
+
+    @router.post("/arena/turn")
+    async def turn(http: Request) -> Response:
+        body, voter = await read_body(http, TurnBody), room.voter(http)
+        before = room.shown(body.key, voter)
+        talk = before.going_on(body.prompt)
+        bout = talk.bout(room.contestants)
+        del room.answered[body.key]  # until both have answered again, or one of them could not
+        return _streamed(room, talk, bout, _head(talk), before)
 
     @router.post("/arena/vote")
     async def vote(http: Request) -> dict[str, Any]:
@@ -169,11 +193,10 @@ def _state(room: Room, voter: str) -> dict[str, Any]:
 def _vote(room: Room, body: VoteBody, voter: str) -> tuple[Outcome, dict[str, Any]]:
     if body.replaces is not None:
         return room.arena.vote_again(body.replaces, body.verdict, voter=voter, note=body.note), {}
-    known = room.answered.get(body.key)
-    if known is None or known[0].voter != voter:
-        raise NotFound("this match is not open: it was voted on already, is not whole yet, or is not yours")
-    _, left, right = known
-    outcome = room.arena.vote(body.key, body.verdict, left, right, note=body.note.strip())
+    talk = room.shown(body.key, voter)
+    left, right = talk.answers
+    later = talk.asked.later
+    outcome = room.arena.vote(body.key, body.verdict, left, right, note=body.note.strip(), later=later)
     del room.answered[body.key]
     return outcome, {"costs": {"left": _cost(left), "right": _cost(right)}}
 
@@ -186,15 +209,37 @@ def _cost(answer: Answer) -> dict[str, float]:
     return {"tokens": answer.tokens, "seconds": round(answer.seconds, 2)}
 
 
-async def _stream(room: Room, bout: Bout) -> AsyncIterator[bytes]:
-    """The match, then both answers at one pace. An error does not say whose it is."""
-    yield sse({"key": bout.match.key, "prompt": list(bout.match.asked.opening)})
+def _head(talk: Talk) -> dict[str, Any]:
+    """What a turn after the first begins with."""
+    number, text = talk.turn
+    return {"turn": number, "prompt": text}
+
+
+def _streamed(
+    room: Room, talk: Talk, bout: Bout, head: dict[str, Any], before: Talk | None = None
+) -> StreamingResponse:
+    return StreamingResponse(_stream(room, talk, bout, head, before), media_type=SSE_TYPE, headers=STREAM_HEADERS)
+
+
+async def _stream(
+    room: Room, talk: Talk, bout: Bout, head: dict[str, Any], before: Talk | None
+) -> AsyncIterator[bytes]:
+    """Turn after turn, both answers at one pace. An error does not say whose it is; ``before`` can be voted on then."""
     try:
-        async for frame in bout.frames(hold=room.options.hold):
-            yield sse(frame)
-        room.remember(bout)
+        yield sse(head)
+        while True:
+            async for frame in bout.frames(hold=room.options.hold):
+                yield sse(frame)
+            talk = talk.after(bout)
+            if talk.complete:
+                break
+            yield sse(_head(talk))
+            bout = talk.bout(room.contestants)
+        before = talk
         yield sse({"whole": True})
     except NomoatError as error:
         yield sse(openai_body(error))
     finally:
         bout.close()
+        if before is not None:
+            room.remember(before)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from nomoat.core.errors import NomoatError
+from nomoat.data.rows import Message
 from nomoat.engine.request import NO_TOKEN
-from nomoat.judge.arena import Match
 from nomoat.judge.bout import Contestants
 from nomoat.judge.pace import Pace, Written
 from nomoat.judge.votes import Answer
@@ -46,12 +46,14 @@ class Side:
 
 
 class Bout:
-    """Both answers of a match. Make it on the event loop; close it, and what is not written is given up."""
+    """Both answers of one turn. Make it on the event loop; close it, and what is not written is given up."""
 
-    def __init__(self, contestants: Contestants, match: Match) -> None:
-        """Ask both models. Raises ``Busy``, ``UsageError`` and ``TemplateError``, without a model's name."""
-        self.match = match
-        asked = [contestants.request(name, match.asked.opening) for name in (match.left, match.right)]
+    def __init__(self, contestants: Contestants, sides: Sequence[tuple[str, Sequence[Message]]]) -> None:
+        """Ask both models, each for its conversation. Raises ``Busy``, ``UsageError`` and ``TemplateError``.
+
+        None of these names a model.
+        """
+        asked = [contestants.request(name, messages) for name, messages in sides]
         self._sides: list[Side] = []
         try:
             for service, request in asked:
@@ -83,10 +85,10 @@ class Bout:
             self.close()
 
     @property
-    def answers(self) -> tuple[Answer, Answer] | None:
-        """Left and right, once both are complete."""
+    def answers(self) -> tuple[Answer, Answer]:
+        """Left and right, as far as they are written."""
         left, right = self._sides
-        return (left.answer, right.answer) if left.complete and right.complete else None
+        return left.answer, right.answer
 
     def close(self) -> None:
         """Give up what is not written yet."""

@@ -1,13 +1,13 @@
 // The blind arena: one match at a time. What this page knows before the vote is a key and two texts.
 
 import { events, refusal } from "./stream.js";
-import { at, fill } from "./text.js";
+import { at, element, fill } from "./text.js";
 
 const SIDES = ["left", "right"];
 const KEYS = { 1: "left", ArrowLeft: "left", 2: "right", ArrowRight: "right", t: "tie", b: "both_bad" };
 const SAID = { left: "1 is better", right: "2 is better", tie: "a tie", both_bad: "both bad" };
 let questions = 0;
-let match = null; // {key} of what is shown; {vote} once it is voted on
+let match = null; // {key, whole} of what is shown, whole once both have answered; {vote} once it is voted on
 let stage = "ask"; // ask, writing, vote, sending, told
 
 async function call(path, body) {
@@ -37,6 +37,7 @@ function showState(state) {
 function go(to) {
   stage = to;
   at("voting").hidden = to !== "vote";
+  at("further").hidden = Boolean(match?.vote);
   at("going").hidden = to !== "ask" && to !== "told";
   at("again").hidden = to !== "told" || !match?.vote;
   at("next").hidden = !questions;
@@ -47,12 +48,29 @@ const pane = (side, part) => at(side).querySelector(part);
 function clear() {
   at("intro").hidden = true;
   at("asked").hidden = at("answers").hidden = false;
-  at("note").value = "";
+  at("note").value = at("more").value = "";
   document.querySelector("main").scrollTop = 0;
   for (const side of SIDES) {
     at(side).className = "";
-    for (const part of [".name", ".text", ".facts"]) pane(side, part).textContent = "";
-    pane(side, ".text").classList.add("waiting");
+    for (const part of [".name", ".turns", ".facts"]) pane(side, part).textContent = "";
+  }
+}
+
+// A turn of the talk: what the user says, but for the question above, and room for an answer on either side.
+function openTurn(said) {
+  settle();
+  for (const side of SIDES) {
+    if (said) pane(side, ".turns").append(element("p", "turn text", said));
+    pane(side, ".turns").append(element("div", "answer text waiting"));
+  }
+}
+
+const answer = (side) => pane(side, ".answer:last-child");
+
+function settle() {
+  for (const waiting of document.querySelectorAll(".waiting")) {
+    if (!waiting.textContent.trim()) fill(waiting, "(no answer)");
+    waiting.classList.remove("waiting");
   }
 }
 
@@ -60,38 +78,60 @@ function clear() {
 
 async function ask(prompt) {
   if (stage === "writing" || stage === "sending") return;
-  go("writing");
   at("next-text").textContent = "Next question";
-  say("Both are writing.");
   match = {};
-  const texts = { left: "", right: "" };
   try {
-    const reply = await call("/arena/match", prompt === undefined ? {} : { prompt });
-    clear();
-    at("question").textContent = prompt ?? "";
-    at("answers").focus({ preventScroll: true });
-    for await (const data of events(reply.body)) {
-      const event = JSON.parse(data);
-      if (event.error) throw new Error(event.error.message);
-      if (event.key) {
-        match = { key: event.key };
-        at("question").textContent = event.prompt.map((message) => message.content).join("\n\n");
-      }
-      for (const side of SIDES) {
-        if (event[side]) fill(pane(side, ".text"), (texts[side] += event[side]));
-      }
-      if (event.whole) match.whole = true;
-    }
-    if (!match.whole) throw new Error("the server stopped in the middle");
-    for (const side of SIDES) if (!texts[side].trim()) fill(pane(side, ".text"), "(no answer)");
-    say("Which is better?");
-    go("vote");
+    await write("/arena/match", prompt === undefined ? {} : { prompt }, clear);
   } catch (error) {
     complain(error);
     match = null;
     go("ask");
   }
-  for (const side of SIDES) pane(side, ".text").classList.remove("waiting");
+  settle();
+}
+
+async function further(prompt) {
+  const before = SIDES.map((side) => pane(side, ".turns").childElementCount);
+  try {
+    await write("/arena/turn", { key: match.key, prompt }, () => { match.whole = false; });
+    at("more").value = "";
+  } catch (error) {
+    SIDES.forEach((side, number) => {
+      for (const part of [...pane(side, ".turns").children].slice(before[number])) part.remove();
+    });
+    complain(error);
+    go(error.status === 404 ? "ask" : "vote"); // what both said before can still be voted on
+  }
+  settle();
+}
+
+async function write(path, body, begin) {
+  go("writing");
+  say("Both are writing.");
+  let texts;
+  const reply = await call(path, body);
+  begin();
+  at("answers").focus({ preventScroll: true });
+  for await (const data of events(reply.body)) {
+    const event = JSON.parse(data);
+    if (event.error) throw new Error(event.error.message);
+    if (event.key) {
+      match = { key: event.key };
+      at("question").textContent = event.prompt.map((message) => message.content).join("\n\n");
+    }
+    if (event.key || event.turn) {
+      openTurn(event.turn ? event.prompt : "");
+      texts = { left: "", right: "" };
+    }
+    for (const side of SIDES) {
+      if (event[side]) fill(answer(side), (texts[side] += event[side]));
+    }
+    if (event.whole) match.whole = true;
+  }
+  if (!match.whole) throw new Error("the server stopped in the middle");
+  settle();
+  say("Which is better?");
+  go("vote");
 }
 
 async function vote(verdict) {
@@ -138,6 +178,11 @@ at("asking").addEventListener("submit", (event) => {
   const text = at("own").value.trim();
   if (text) { at("own").value = ""; ask(text); }
 });
+at("further").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = at("more").value.trim();
+  if (text && stage === "vote" && !match.vote) further(text);
+});
 at("own").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
@@ -151,7 +196,8 @@ document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
   const verdict = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (verdict && stage === "vote") { event.preventDefault(); vote(verdict); }
-  if (event.key.toLowerCase() === "n" && stage === "vote") { event.preventDefault(); at("note").focus(); }
+  const field = { n: "note", f: "more" }[event.key.toLowerCase()];
+  if (field && stage === "vote" && !at(field).closest("[hidden]")) { event.preventDefault(); at(field).focus(); }
   if (event.key === "Enter" && !event.target.closest("a, button") && !at("next").hidden && !at("going").hidden) ask();
 });
 

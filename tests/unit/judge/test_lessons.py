@@ -76,5 +76,10 @@ def test_the_users_votes_are_labelled_pairs() -> None:
     for winner, a, b in (("model_a", "yes", "no"), ("model_b", "no", "yes"), ("tie", "x", "y"), ("model_a", "z", "z")):
         cast(store, Vote("mine", "me", asked, "a", "b", Answer(a), Answer(b), winner))  # type: ignore[arg-type]
     assert [(each.chosen, each.rejected) for each in read_pairs(store, "votes:mine")] == [("yes", "no")] * 2
+    turns = (Answer("one", later=("two",)), Answer("uno", later=("due",)))
+    cast(store, Vote("longer", "me", asked, "a", "b", *turns, "model_b", later=("go on",)))
+    (pair,) = read_pairs(store, "votes:longer")
+    assert (pair.chosen, pair.rejected) == ("(turn 1) uno\n\n(turn 2) due", "(turn 1) one\n\n(turn 2) two")
+    assert pair.messages[-1]["content"] == "(turn 2) go on"
     with pytest.raises(DataError, match="no vote with a winner"):
         read_pairs(store, "votes:other")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from nomoat.engine.alike import next_logprobs
 from nomoat.engine.names import open_stack
-from nomoat.engine.score import next_logprobs
 from nomoat.judge.measure import Subject
 from nomoat.judge.pairwise import Pair, letter_tokens, question
 from nomoat.judge.remote import remote_judge
@@ -26,7 +26,8 @@ def test_an_endpoint_judges_as_the_same_model_does_here(live: Any) -> None:
         letters = letter_tokens(Subject(base, worn, "judge", live.store))
         prompts = [prompt_ids(base.tokenizer, base.template, question(pair)) for pair in pairs]
         expected = []
-        for row in next_logprobs(base, prompts, range(base.decoder.config.vocab_size), worn):
+        found = dict(next_logprobs(base, prompts, range(base.decoder.config.vocab_size), worn))
+        for row in (found[number] for number in range(len(prompts))):
             twentieth = sorted(row)[-20]
             a, b = (max(row[token], twentieth) for token in letters)
             expected.append(a - b)

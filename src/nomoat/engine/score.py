@@ -71,30 +71,6 @@ def perplexity(base: Base, rows: Sequence[Encoded], stack: Stack = EMPTY) -> flo
     return math.exp(loss(base, rows, stack)[0])
 
 
-@torch.inference_mode()
-def next_logprobs(
-    base: Base, prompts: Sequence[Sequence[int]], candidates: Sequence[int], stack: Stack = EMPTY
-) -> list[list[float]]:
-    """The log-probability in nats of every candidate token right after every prompt (token ids); shape (n, candidates).
-
-    Raises ``UsageError`` for a prompt that is empty or exceeds the context.
-    """
-    most = base.decoder.config.max_seq_len
-    found: list[list[float]] = []
-    for number, prompt in enumerate(prompts):
-        if not 0 < len(prompt) <= most:
-            raise UsageError(f"prompt {number} has {len(prompt):,} tokens and the context holds 1 to {most:,}")
-    for group in in_groups([Encoded(list(prompt), []) for prompt in prompts], PACK_TOKENS):
-        lengths = [len(row.ids) for row in group]
-        hidden = base.decoder(
-            torch.tensor([token for row in group for token in row.ids]), Layout(lengths=lengths), stack
-        )
-        last = torch.tensor(lengths).cumsum(0) - 1
-        logits = base.decoder.logits(hidden[last], stack)  # (n, V)
-        found += logits.log_softmax(1)[:, list(candidates)].tolist()
-    return found
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Choice:
     """Which choice is likeliest: ``plain`` by total log-likelihood, ``normalised`` by its mean per token."""

@@ -18,7 +18,7 @@ from typing import Final, Literal
 from nomoat.core.errors import UsageError
 from nomoat.core.records import Progress
 from nomoat.data.rows import Message
-from nomoat.engine.score import next_logprobs
+from nomoat.engine.alike import next_logprobs
 from nomoat.judge.measure import Measuring, Subject
 from nomoat.model.template import prompt_ids
 
@@ -29,7 +29,6 @@ _ASKED: Final = (
 )
 LETTERS: Final = ("A", "B")
 _ENDING: Final = "Which answer is better? Reply with one letter, A or B."
-_AT_ONCE: Final = 16
 _EVEN: Final = 1e-9  # log-odds that favour nobody
 
 
@@ -120,13 +119,12 @@ def letter_tokens(subject: Subject) -> list[int]:
 def chances(
     subject: Subject, prompts: Sequence[list[int]], candidates: Sequence[int], stage: str
 ) -> Measuring[list[list[float]]]:
-    """Log-probabilities of the candidates right after every prompt (n, candidates), a few prompts at a time."""
-    found: list[list[float]] = []
-    for start in range(0, len(prompts), _AT_ONCE):
-        part = prompts[start : start + _AT_ONCE]
-        found += next_logprobs(subject.base, part, candidates, subject.stack)
+    """Log-probabilities of the candidates right after every prompt (n, candidates)."""
+    found: dict[int, list[float]] = {}
+    for number, row in next_logprobs(subject.base, prompts, candidates, subject.stack):
+        found[number] = row
         yield Progress(stage, len(found), len(prompts), "prompts")
-    return found
+    return [found[number] for number in range(len(prompts))]
 
 
 def fits(subject: Subject, messages: tuple[Message, ...], answers: str, *, room: int = 0) -> bool:

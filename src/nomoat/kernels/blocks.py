@@ -52,7 +52,7 @@ def matmul_small(x: Tensor, data: Tensor, type: str) -> Tensor:
 def quick_products() -> Iterator[None]:
     """Inside, products of many rows may go through ``bfloat16.product``: for reading prompts that are to be answered.
 
-    Training and scoring stay outside: what they say of a model is held to float32.
+    A verdict is an answer of one letter. Training and scoring stay outside: they are held to float32.
     """
     before = _QUICK.set(True)
     try:

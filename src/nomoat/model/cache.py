@@ -119,7 +119,11 @@ class KVCache:
 
     def place(self, slot: int, pages: Sequence[int]) -> None:
         """Say which pages hold a slot's tokens."""
-        self._places[slot] = (torch.tensor(pages)[:, None] * PAGE + torch.arange(PAGE)).flatten()
+        self.place_tokens(slot, (torch.tensor(pages)[:, None] * PAGE + torch.arange(PAGE)).flatten())
+
+    def place_tokens(self, slot: int, places: Tensor) -> None:
+        """Say where each of a slot's tokens is, page * PAGE + place in it; slots may share tokens. (n,)."""
+        self._places[slot] = places
         self._memo.clear()
 
     def forget(self, slot: int) -> None:

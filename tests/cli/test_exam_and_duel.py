@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from nomoat.cli.environment import Environment
+from nomoat.cli.exam import print_exam
 from nomoat.cli.grade import print_grades
 from nomoat.cli.main import main
 from nomoat.core.store import Store
+from nomoat.judge.ratings import Winner
+from nomoat.judge.votes import Answer, Vote, cast
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import AdapterConfig
 from nomoat.model.load import load_base
@@ -40,6 +43,22 @@ def test_a_base_that_knows_nothing_fails_the_exam(pairs: Path) -> None:
     assert code == 1
     assert isinstance(result, dict) and not result["passed"]
     assert [part["name"] for part in result["parts"]][:3] == ["agreement", "consistency", "length"]
+
+
+def test_an_exam_on_votes_says_how_far_the_voters_agree_with_each_other(pairs: Path) -> None:
+    answers = Answer("yes"), Answer("no")
+    for number in range(24):
+        for voter in ("ann", "ben"):
+            winner: Winner = "model_b" if voter == "ben" and number < 6 else "model_a"
+            asked = ({"role": "user", "content": f"{number}?"},)
+            cast(Store(), Vote("mine", voter, asked, "a", "b", *answers, winner))
+    _, records = run("exam", "tiny", "votes:mine", "--limit", "20")
+    result = records[-1]["result"]
+    assert isinstance(result, dict)
+    assert result["voters"]["questions"] == 24 and result["voters"]["share"]["value"] == 0.75
+    env = Environment(stdout=io.StringIO(), stderr=io.StringIO())
+    print_exam(result, env)
+    assert "agree with each other on 75" in env.stdout.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_rates_of_a_judge_that_failed_are_withheld(pairs: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from nomoat.engine.sampling import Sampling
 if TYPE_CHECKING:
     from nomoat.judge.arena import Arena
 
-_EXPORTS = ("fastchat", "preferences", "json", "csv", "markdown")
+_EXPORTS = ("fastchat", "preferences", "json", "csv", "markdown", "voters")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

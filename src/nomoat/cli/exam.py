@@ -45,6 +45,12 @@ def print_exam(result: Mapping[str, Any], env: Environment) -> None:
             [part["name"], f"{share(part['share']['value'])} ({bounds})", part["needed"], passed, part["summary"]]
         )
     print_table(env, ("part", "share, 95 % interval", "needed", "", "what"), rows)
+    if result.get("voters"):
+        found = result["voters"]["share"]
+        env.print(
+            f"\nthe voters agree with each other on {share(found['value'])} ({share(found['low'])} to "
+            f"{share(found['high'])}) of {result['voters']['questions']:,} questions in common"
+        )
     failed = [part for part in result["parts"] if not part["passed"]]
     env.print("\nthe judge passed" if not failed else "\nthe judge failed: its numbers are withheld")
     for part in failed:

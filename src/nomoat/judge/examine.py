@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from nomoat.core.errors import UsageError
 from nomoat.core.options import option
 from nomoat.core.records import Done, Note, Record
 from nomoat.core.store import Store
 from nomoat.data.preferences import Preference
+from nomoat.judge.agreement import agreements
 from nomoat.judge.examinee import Reads, open_judge
-from nomoat.judge.lessons import read_pairs
+from nomoat.judge.lessons import VOTES, read_pairs
 from nomoat.judge.manner import MANNERS, examined, room_for
+from nomoat.judge.votes import votes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,8 +45,16 @@ def examine(options: ExamOptions, store: Store) -> Iterator[Record]:
     if skipped:
         yield Note(f"{skipped} pairs are left out: they do not fit into the judge's context", warning=True)
     _, found, manner = yield from examined(judge.make, options.verdict, labelled, options.seed, judge.familiar)
-    counts = {"pairs": len(labelled), "skipped": skipped}
+    counts = {"pairs": len(labelled), "skipped": skipped, "voters": _voters(store, options.pairs)}
     yield Done("exam", None, {"judge": options.judge, "verdict": manner, **counts, **found.as_dict()})
+
+
+def _voters(store: Store, source: str) -> dict[str, Any] | None:
+    """How far the voters agree with each other where the labels are votes: no judge can agree with them more."""
+    if not source.startswith(VOTES):
+        return None
+    found = agreements(votes(store, source.removeprefix(VOTES)))
+    return found[0].as_dict() if found else None
 
 
 def labelled_pairs(store: Store, source: str, reads: Reads, limit: int, room: int) -> tuple[list[Preference], int]:

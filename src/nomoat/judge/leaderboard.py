@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from nomoat.judge.agreement import Agreement, agreements
 from nomoat.judge.arena import PRIOR
 from nomoat.judge.ratings import Ratings, Winner, rate
 from nomoat.judge.statistics import Interval, sign_test, wilson
@@ -86,6 +87,7 @@ class Leaderboard:
     categories: tuple[Category, ...]
     costs: tuple[Spent, ...]
     habits: tuple[Habit, ...]
+    agreements: tuple[Agreement, ...]
     samples: tuple[Vote, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -108,6 +110,7 @@ def leaderboard(arena: str, votes: Sequence[Vote], models: Sequence[str]) -> Lea
         categories=tuple(_categories(cast, names)),
         costs=tuple(spent for name in names if (spent := _spent(cast, name)) is not None),
         habits=tuple(_habits(cast)),
+        agreements=agreements(cast),
         samples=tuple(_samples(cast)),
     )
 

@@ -16,6 +16,7 @@ from nomoat.judge.votes import Vote
 _STRONGEST_SHADE: Final = 42  # percent of the colour in a cell that was won always
 _SURE: Final = 0.05
 _TOLD_AT_ONCE: Final = 10  # pairs; the others are folded away
+_AGREEMENTS_AT_ONCE: Final = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ def render_leaderboard(board: Leaderboard, *, links: dict[str, str] | None = Non
         pairs=list(zip(names, [[_cell(share) for share in row] for row in board.shares])),
         categories=[(each, _category(each.name, each.shares)) for each in board.categories],
         samples=[_sample(vote) for vote in board.samples],
+        agreements_at_once=_AGREEMENTS_AT_ONCE,
         leaning=[each for each in board.habits if each.p_value < _SURE],
     )
 

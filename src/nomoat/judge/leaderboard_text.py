@@ -1,4 +1,4 @@
-"""A leaderboard as JSON, CSV and Markdown."""
+"""A leaderboard as JSON, CSV and Markdown; how far its voters agree as a CSV table of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from nomoat.judge.leaderboard import Leaderboard, Standing
+from nomoat.judge.statistics import Interval
 
+_AGREED: Final = ("voters", "questions", "agreement", "low", "high", "alpha", "alpha_low", "alpha_high")
 _COLUMNS: Final = (
     "place", "model", "rating", "low", "high", "wins", "ties", "losses", "tokens", "seconds"
 )  # fmt: skip
@@ -32,6 +34,17 @@ def as_csv(board: Leaderboard) -> str:
     return text.getvalue()
 
 
+def voters_csv(board: Leaderboard) -> str:
+    """A row for all voters together and for every two of them who have judged the same."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_AGREED)
+    for each in board.agreements:
+        cells = [f"{bound:.4f}" for found in (each.share, each.alpha) if found for bound in found.as_dict().values()]
+        table.writerow([" ".join(each.voters), each.questions, *cells])
+    return text.getvalue()
+
+
 def as_markdown(board: Leaderboard) -> str:
     """The ratings, what can be told, and the pairs, as tables that a repository shows."""
     lines = [f"# Arena {_cell(board.arena)}", "", f"{board.votes} votes.", ""]
@@ -48,7 +61,22 @@ def as_markdown(board: Leaderboard) -> str:
         for name, row in zip(names, board.shares)
     ]
     lines += ["", "Share of wins of the row against the column, ties half:", "", *_table(("", *names), pairs)]
+    if board.agreements:
+        agreed = [
+            (", ".join(each.voters), str(each.questions), _percent(each.share), _alpha(each.alpha))
+            for each in board.agreements
+        ]
+        columns = ("Voters", "Questions", "Agree, 95 % interval", "Krippendorff's alpha")
+        lines += ["", "How often two voters say the same of the same question:", "", *_table(columns, agreed)]
     return "\n".join(lines) + "\n"
+
+
+def _percent(found: Interval) -> str:
+    return f"{100 * found.value:.0f} % ({100 * found.low:.0f} to {100 * found.high:.0f})"
+
+
+def _alpha(found: Interval | None) -> str:
+    return "" if found is None else f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def _rating(each: Standing) -> tuple[str, str, str]:
@@ -63,4 +91,9 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-FORMS: Final[dict[str, Callable[[Leaderboard], str]]] = {"json": as_json, "csv": as_csv, "markdown": as_markdown}
+FORMS: Final[dict[str, Callable[[Leaderboard], str]]] = {
+    "json": as_json,
+    "csv": as_csv,
+    "markdown": as_markdown,
+    "voters": voters_csv,
+}

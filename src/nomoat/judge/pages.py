@@ -23,7 +23,12 @@ def template(name: str, *parts: str) -> Template:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        share=units.share, duration=units.duration, size=units.size, count=units.count, clip=clip
+        share=units.share,
+        whole_share=units.whole_share,
+        duration=units.duration,
+        size=units.size,
+        count=units.count,
+        clip=clip,
     )
     return environment.get_template(name)
 

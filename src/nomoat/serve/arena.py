@@ -37,6 +37,7 @@ _FILES: Final = {
     "csv": ("Ratings as CSV", ".csv"),
     "markdown": ("Markdown", ".md"),
     "json": ("JSON", ".json"),
+    "voters": ("Agreement as CSV", ".csv"),
     "fastchat": ("Votes as FastChat's log", ".jsonl"),
     "preferences": ("Votes as preference rows", ".jsonl"),
 }
@@ -170,7 +171,7 @@ def _export(room: Room, form: str) -> tuple[str, str]:
         raise RequestError(f"no export {form[:40]!r}", status=404, code="not_found", hint=", ".join(_FILES))
     _, ending = _FILES[form]
     if form in FORMS:
-        return FORMS[form](_board(room)), f"leaderboard{ending}"
+        return FORMS[form](_board(room)), f"{'voters' if form == 'voters' else 'leaderboard'}{ending}"
     rows = EXPORTS[form](room.arena.votes())
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), f"{form}{ending}"
 

@@ -11,7 +11,7 @@ import pytest
 
 from nomoat.judge.leaderboard import Leaderboard, leaderboard
 from nomoat.judge.leaderboard_page import render_leaderboard
-from nomoat.judge.leaderboard_text import as_csv, as_json, as_markdown
+from nomoat.judge.leaderboard_text import as_csv, as_json, as_markdown, voters_csv
 from nomoat.judge.ratings import Winner
 from nomoat.judge.votes import Answer, Vote
 
@@ -92,6 +92,17 @@ def test_every_form_says_the_same(board: Leaderboard) -> None:
     assert "tuned is preferred to base, 20 to 2: enough votes to tell" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {8, 5}  # seven columns, then four
+
+
+def test_voters_who_judged_the_same_are_compared_in_every_form() -> None:
+    both = [vote("base", "tuned", w, n, voter=v) for n in range(6) for v, w in (("ann", "model_a"), ("ben", "model_b"))]
+    both += [vote("base", "tuned", "tie", n, voter=v) for n in range(6, 9) for v in ("ann", "ben")]
+    board = leaderboard("mine", both, MODELS)
+    (row,) = csv.DictReader(io.StringIO(voters_csv(board)))
+    assert (row["voters"], row["questions"], row["agreement"]) == ("ann ben", "9", "0.3333")
+    assert json.loads(as_json(board))["agreements"][0]["share"]["value"] == pytest.approx(1 / 3)
+    assert "| ann, ben | 9 | 33 % (" in as_markdown(board)
+    assert "Agreement between voters" in render_leaderboard(board)
 
 
 def test_the_page_is_whole_and_escapes_what_is_not_ours(board: Leaderboard) -> None:

@@ -9,41 +9,18 @@
 #include <cstdlib>
 #include <new>
 
+#include "attention.h"
+#include "bfloat16.h"
 #include "platform.h"
 #include "pool.h"
 
 namespace nomoat {
 namespace {
 
-constexpr int64_t QUERIES = 60;  // of a tile: ten times the six rows that the products work on
-constexpr int64_t KEYS = 64;
-constexpr int64_t WIDEST = 16;  // floats of the widest vector
-
-// T tokens, H query heads, K key-value heads, C floats of a head. Strides: floats from token to token.
-struct Attention {
-    const float *q, *k, *v;  // (T, H, C), (T, K, C) x 2
-    int64_t q_stride, k_stride, v_stride, heads, kv_heads, width;
-    float scale, softcap;  // softcap 0: none
-    int64_t window;        // 0: none
-    float *out, *peaks;    // (T, H, C), and of each token and head the largest score and 1 / sum e^(score - largest)
-};
-
 struct AttentionBack {
     Attention forward;
     const float* grad;                           // of out
     float *grad_q, *grad_keys, *grad_values;  // (T, H, C) each
-};
-
-struct Document {
-    int64_t start, length;  // of its keys and values
-    int64_t query, before;  // the row of its first query, and how many keys stand before that one's own
-};
-
-// Scratch for one task: what a document's keys and values need, then tiles. `padded` is C up to whole vectors.
-struct Room {
-    int64_t padded;
-    float *keys_across, *values_across, *keys, *values, *grad_keys, *grad_values;  // the length of the document
-    float *q, *grad, *out, *s, *ds;                                                // a tile of queries
 };
 
 struct JoinHeads {
@@ -91,9 +68,9 @@ private:
 };
 
 // Lays out a task's room in this thread's scratch; false if there is no memory.
-bool make_room(int64_t length, int64_t width, bool backward, Room* room) {
+bool make_room(int64_t length, int64_t width, int64_t unit, bool backward, Room* room) {
     thread_local Scratch scratch;
-    const int64_t padded = (width + WIDEST - 1) / WIDEST * WIDEST;
+    const int64_t padded = (width + unit - 1) / unit * unit;
     const int64_t tiled = (length + KEYS - 1) / KEYS * KEYS * padded, rows = QUERIES * padded, scores = QUERIES * KEYS;
     float* next = scratch.take((backward ? 5 : 2) * tiled + 3 * rows + 2 * scores);
     if (next == nullptr) {
@@ -124,6 +101,7 @@ struct Tasks {
     const int64_t *starts, *queries;  // where documents' keys and their queries begin, and the end of the last
     int64_t parts;              // that a group of query heads is cut into
     const AttentionKernels* kernels;
+    bool on_tiles;  // forward only
     std::atomic<bool> failed;
 };
 
@@ -141,15 +119,16 @@ void do_tasks(void* context, int64_t begin, int64_t end) {
         if (n_queries == 0) {
             continue;
         }
-        if (!make_room(doc.length, job.width, tasks.back != nullptr, &room)) {
+        const int64_t unit = tasks.on_tiles ? TILE_DEPTH : WIDEST;
+        if (!make_room(doc.length, job.width, unit, tasks.back != nullptr, &room)) {
             tasks.failed = true;
             return;
         }
-        tasks.kernels->unpack(job, doc, kv_head, room);
+        (tasks.on_tiles ? unpack_for_tiles : tasks.kernels->unpack)(job, doc, kv_head, room);
         for (int64_t i = 0; i < share; ++i) {
             const int64_t head = kv_head * group + part * share + i;
             if (tasks.back == nullptr) {
-                tasks.kernels->head(job, doc, head, room);
+                (tasks.on_tiles ? attend_with_tiles : tasks.kernels->head)(job, doc, head, room);
             } else {
                 tasks.kernels->head_back(*tasks.back, doc, head, room);
             }
@@ -168,10 +147,10 @@ int64_t parts_of(int64_t group, int64_t others, int threads) {
 }
 
 int run(int set, int threads, const Attention& forward, const AttentionBack* back, const int64_t* starts,
-        const int64_t* queries, int64_t documents) {
+        const int64_t* queries, int64_t documents, bool on_tiles) {
     const int64_t others = documents * forward.kv_heads;
     const int64_t parts = threads <= 1 ? 1 : parts_of(forward.heads / forward.kv_heads, others, threads);
-    Tasks tasks = {&forward, back, starts, queries, parts, &kernels_of(set), {false}};
+    Tasks tasks = {&forward, back, starts, queries, parts, &kernels_of(set), on_tiles, {false}};
     parallel_for(threads, others * parts, 1, do_tasks, &tasks);
     return tasks.failed ? 1 : 0;
 }
@@ -190,17 +169,19 @@ void join_rows(void* context, int64_t begin, int64_t end) {
 }  // namespace nomoat
 
 // Forward: fills out and peaks. `starts` and `queries` are documents + 1 row numbers, of keys and of queries: the queries
-// are the last tokens of their document. Returns 0, or 1 if there is no memory.
-NM_EXPORT int nm_attention(int set, int threads, const float* q, const float* k, const float* v, int64_t q_stride,
+// are the last tokens of their document. With `on_tiles`, where the machine has tiles of bfloat16, every float32 number is
+// taken as the sum of two. Returns 0, or 1 if there is no memory.
+NM_EXPORT int nm_attention(int set, int threads, int on_tiles, const float* q, const float* k, const float* v, int64_t q_stride,
                            int64_t k_stride, int64_t v_stride, int64_t heads, int64_t kv_heads, int64_t width,
                            const int64_t* starts, const int64_t* queries, int64_t documents, float scale,
                            float softcap, int64_t window, float* out, float* peaks) {
     const nomoat::Attention job = {q,     k,     v,       q_stride, k_stride, v_stride, heads, kv_heads,
                                    width, scale, softcap, window,   out,      peaks};
-    return nomoat::run(set, threads, job, nullptr, starts, queries, documents);
+    return nomoat::run(set, threads, job, nullptr, starts, queries, documents, on_tiles != 0 && nomoat::has_tiles());
 }
 
-// Backward, where every token of a document is a query: fills grad_q, and the gradients of keys and values of every query head, (T, H, C) each.
+// Backward, where every token of a document is a query: fills grad_q, and the gradients of keys and values of every
+// query head, (T, H, C) each.
 NM_EXPORT int nm_attention_back(int set, int threads, const float* q, const float* k, const float* v,
                                 int64_t q_stride, int64_t k_stride, int64_t v_stride, int64_t heads, int64_t kv_heads,
                                 int64_t width, const int64_t* starts, int64_t documents, float scale, float softcap,
@@ -209,7 +190,7 @@ NM_EXPORT int nm_attention_back(int set, int threads, const float* q, const floa
     const nomoat::Attention forward = {q,     k,     v,       q_stride, k_stride, v_stride, heads, kv_heads,
                                        width, scale, softcap, window,   out,      peaks};
     const nomoat::AttentionBack job = {forward, grad, grad_q, grad_keys, grad_values};
-    return nomoat::run(set, threads, forward, &job, starts, starts, documents);
+    return nomoat::run(set, threads, forward, &job, starts, starts, documents, false);
 }
 
 // to (rows, width) = sum over the group of from (rows, group, width).

@@ -3,21 +3,10 @@
 // shapes and the scratch are in attention.cpp.
 
 #include "floats.inl"
+#include "meeting.inl"
 #include "tiles.inl"
 
-static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t vectors_of(int64_t n) { return (n + W - 1) / W; }
-
-// rows x C from `from` to rows of `padded` floats, times `by`; zeros behind C.
-static void copy_rows(const float* from, int64_t from_row, int64_t rows, int64_t c, float by, float* to,
-                      int64_t padded) {
-    for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t i = 0; i < padded; i += W) {
-            store(to + r * padded + i, i < c ? mul(at(from + r * from_row + i, c - i), all(by)) : all(0));
-        }
-    }
-}
 
 // Key tiles transposed one after the other, each (C, KEYS).
 static void transposed_tiles(const float* from, int64_t from_row, int64_t length, int64_t c, float* to) {
@@ -33,31 +22,12 @@ static void transposed_tiles(const float* from, int64_t from_row, int64_t length
     }
 }
 
-// One tile of queries from i0 on against one of keys from j0 on. Key j0 + j is visible to row r for
-// low(r) <= j < high(r).
-struct Meeting {
-    int64_t i0, queries, j0, keys, window;
-
-    int64_t high(int64_t r) const { return larger(0, smaller(keys, i0 + r + 1 - j0)); }
-    int64_t low(int64_t r) const { return window == 0 ? 0 : larger(0, i0 + r + 1 - window - j0); }
-    // Keys that any of the rows from r on, up to TILE_ROWS of them, may see: the last one sees furthest.
-    int64_t reach(int64_t r) const { return high(smaller(r + TILE_ROWS, queries) - 1); }
-};
-
-// v where low <= j < high for the columns j + lane, else `other`.
-static inline Floats where_seen(Floats v, int64_t j, int64_t low, int64_t high, Floats other) {
-    if (j >= low && j + W <= high) {
-        return v;
-    }
-    return before(low - j, other, before(high - j, v, other));
-}
-
 // Products of the query tile with the transposed tile `right` (C, KEYS), as far as anybody sees.
 static void scores(const Meeting& m, const float* left, int64_t padded, int64_t c, const float* right, float* out) {
     for (int64_t r = 0; r < m.queries; r += TILE_ROWS) {
         const int64_t rows = smaller(TILE_ROWS, m.queries - r);
         const Tile tile = {left + r * padded, padded, 1, right, KEYS, c, out + r * KEYS, KEYS, false};
-        rows_product(tile, rows, vectors_of(m.reach(r)));
+        rows_product(tile, rows, vectors_of(m.reach(r, TILE_ROWS)));
     }
 }
 
@@ -65,7 +35,7 @@ static void scores(const Meeting& m, const float* left, int64_t padded, int64_t 
 static void weighted_rows(const Meeting& m, const float* weights, const float* keys, int64_t padded, float* out) {
     for (int64_t r = 0; r < m.queries; r += TILE_ROWS) {
         const int64_t rows = smaller(TILE_ROWS, m.queries - r);
-        const Tile tile = {weights + r * KEYS, KEYS, 1, keys, padded, m.reach(r), out + r * padded, padded, true};
+        const Tile tile = {weights + r * KEYS, KEYS, 1, keys, padded, m.reach(r, TILE_ROWS), out + r * padded, padded, true};
         rows_product(tile, rows, padded / W);
     }
 }
@@ -87,7 +57,7 @@ static void weighted_columns(const Meeting& m, const float* weights, const float
 // values so far shrink along. Masked weights are 0 as far as any row of the block reaches.
 static void soften(const Meeting& m, float softcap, float* s, float* top, float* total, float* out, int64_t padded) {
     for (int64_t r = 0; r < m.queries; ++r) {
-        const int64_t low = m.low(r), high = m.high(r), end = m.reach(r - r % TILE_ROWS);
+        const int64_t low = m.low(r), high = m.high(r), end = m.reach(r - r % TILE_ROWS, TILE_ROWS);
         float* row = s + r * KEYS;
         Floats best = all(-1e30f);
         for (int64_t j = 0; j < high; j += W) {

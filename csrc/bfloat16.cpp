@@ -15,39 +15,12 @@
 #include <memory>
 
 #include "amx.h"
+#include "bfloat16.h"
 #include "kernels.h"
 #include "pool.h"
 
 namespace nomoat {
 namespace {
-
-struct Update;
-
-struct TileProduct {
-    Expand expand;
-    int64_t block_size, type_size;
-    const uint8_t* weights;
-    int64_t rows, cols, row_stride;
-    bool transposed;         // false: y = x W^T; true: y = x W
-    int64_t outputs, depth;  // of the product: rows and cols, or cols and rows
-    int64_t padded;          // depth rounded up to whole tiles
-    const float* x;          // (m, depth)
-    int64_t m;
-    uint16_t* split;  // x (m rounded up to 32, padded), once or twice: see split_row
-    float* y;         // (m, outputs)
-    bool add;         // to what y holds
-    int64_t group;    // outputs that a thread takes at a time
-    int64_t run;      // of the depth that is packed at a time
-    const Update* update;  // null: none
-};
-
-// A low-rank update on top of a product: y += (scale x down) up, in the same pass over y.
-struct Update {
-    TileProduct down;  // makes low, float32 (m, rank), scaled
-    TileProduct up;    // takes it
-    float scale;
-    uint16_t* packed_down;
-};
 
 // Memory of a thread for the time of a product, kept for the next one: fresh pages cost as much as filling them.
 class Room {
@@ -64,8 +37,6 @@ private:
     std::unique_ptr<uint16_t[]> room_;
     int64_t size_ = 0;
 };
-
-int64_t up_to(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 // Outputs packed together: two shares for every thread, but no more than the second-level cache holds.
 int64_t outputs_at_once(const TileProduct& product, int threads, int parts) {
@@ -87,29 +58,19 @@ int64_t depth_at_once(const TileProduct& product, int parts) {
 
 #if NM_AMX
 
-#if defined(__clang__)
-#pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")
-#endif
-namespace tiles {
-#include "tile_config.inl"
-#include "bfloat16_pack.inl"
-#include "bfloat16_tiles.inl"
-}  // namespace tiles
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#define NM_BODY "bfloat16_tiles.inl"
+#include "with_tiles.inl"
+#undef NM_BODY
+
+}  // namespace
 
 // CPUID leaf 7, subleaf 1, EAX bit 5: vectors of bfloat16, which packing needs.
 bool has_tiles() {
     static const bool has = usable_set(2) == 2 && has_bfloat16_tiles() && (cpuid(7, 1).a >> 5 & 1) == 1;
     return has;
 }
+
+namespace {
 
 template <int PARTS>
 void prepare(void* context, int64_t begin, int64_t end) {
@@ -163,13 +124,16 @@ TileProduct product_of(const float* matrix, int64_t rows, int64_t cols, bool tra
     return product_of(*find_type(0), reinterpret_cast<const uint8_t*>(matrix), rows, cols, 4 * cols, transposed, x, m, y);
 }
 
+}  // namespace
+
 #else
+
+}  // namespace
 
 bool has_tiles() { return false; }
 
 #endif  // NM_AMX
 
-}  // namespace
 }  // namespace nomoat
 
 // Whether nm_matmul_tiles may be called on this machine.

@@ -1,5 +1,9 @@
 // Packed rows against packed weights on tiles. Included inside a namespace compiled for AMX; see bfloat16.cpp.
 
+#include "tile_config.inl"
+
+#include "bfloat16_pack.inl"
+
 static inline void load_weights(const uint16_t* packed) {
     _tile_loadd(4, packed, STRIDE);
     _tile_loadd(5, packed + SIZE, STRIDE);

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.autograd import Function
 
-from nomoat.kernels import attention_native, attention_reference
+from nomoat.kernels import attention_native, attention_reference, blocks
 from nomoat.kernels.attention_native import Shape
 
 
@@ -17,7 +17,7 @@ class _Packed(Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, shape: Shape) -> Tensor:
-        out, peaks = attention_native.forward(q, k, v, shape)
+        out, peaks = attention_native.forward(q, k, v, shape, on_tiles=blocks.are_quick())
         ctx.save_for_backward(q, k, v, out, peaks)
         ctx.shape = shape
         return out
@@ -70,4 +70,5 @@ def attention_after(
         return attention_reference.attention_after(
             q, k, v, lengths, starts, scale=scale, window=window, softcap=softcap
         )
-    return attention_native.forward(q, k, v, Shape(tuple(lengths), scale, window, softcap, tuple(starts)))[0]
+    shape = Shape(tuple(lengths), scale, window, softcap, tuple(starts))
+    return attention_native.forward(q, k, v, shape, on_tiles=blocks.are_quick())[0]

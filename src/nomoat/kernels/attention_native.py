@@ -35,15 +35,19 @@ def usable(*tensors: Tensor) -> bool:
 
 
 def forward(
-    q: Tensor, k: Tensor, v: Tensor, shape: Shape, *, instruction_set: int | None = None
+    q: Tensor, k: Tensor, v: Tensor, shape: Shape, *, instruction_set: int | None = None, on_tiles: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The weighted values (T, H, C), and each head's largest score and inverse sum (T, H, 2)."""
+    """The weighted values (T, H, C), and each head's largest score and inverse sum (T, H, 2).
+
+    ``on_tiles``: every float32 number is taken as the sum of two in bfloat16, where the machine has tiles for it.
+    """
     q, k, v = _heads_together(q), _heads_together(k), _heads_together(v)
     keys, queries = _rows(q, k, v, shape)
     out, peaks = empty(*q.shape), empty(*q.shape[:2], 2)
     failed = _library().nm_attention(
         native.chosen(instruction_set),
         torch.get_num_threads(),
+        int(on_tiles),
         *_places(q, k, v, keys),
         queries.data_ptr(),
         *_sizes(shape),
@@ -154,7 +158,7 @@ def _library() -> ctypes.CDLL:
     number, size, real, pointer = ctypes.c_int, ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
     places: list[Any] = [number, number, *[pointer] * 3, *[size] * 6, pointer]
     sizes: list[Any] = [size, real, real, size]
-    library.nm_attention.argtypes = [*places, pointer, *sizes, pointer, pointer]
+    library.nm_attention.argtypes = [number, *places, pointer, *sizes, pointer, pointer]
     library.nm_attention_back.argtypes = [*places, *sizes, *[pointer] * 6]
     library.nm_join_heads.argtypes = [number, number, pointer, *[size] * 3, pointer]
     library.nm_join_heads.restype = None

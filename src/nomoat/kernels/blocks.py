@@ -50,7 +50,7 @@ def matmul_small(x: Tensor, data: Tensor, type: str) -> Tensor:
 
 @contextlib.contextmanager
 def quick_products() -> Iterator[None]:
-    """Inside, products of many rows may go through ``bfloat16.product``: for reading prompts that are to be answered.
+    """Inside, products of many rows, attention's too, may go through tiles: for prompts that are to be answered.
 
     A verdict is an answer of one letter. Training and scoring stay outside: they are held to float32.
     """
@@ -61,6 +61,11 @@ def quick_products() -> Iterator[None]:
         _QUICK.reset(before)
 
 
+def are_quick() -> bool:
+    """Whether products may be quick here."""
+    return _QUICK.get()
+
+
 def is_quick(data: Tensor, type: str) -> bool:
     """Whether a product of many rows with this matrix goes through ``bfloat16.product`` here."""
-    return _QUICK.get() and bfloat16.takes(data, type)
+    return are_quick() and bfloat16.takes(data, type)

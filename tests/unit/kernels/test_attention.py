@@ -157,6 +157,33 @@ def test_no_result_depends_on_the_number_of_threads(threads: None) -> None:
     assert all(torch.equal(one, three) for one, three in zip(*results, strict=True))
 
 
+tiles = pytest.mark.skipif(not native.has_tiles(), reason="needs AMX")
+
+
+@tiles
+@pytest.mark.parametrize("window, softcap", [(None, None), (9, None), (None, 3.0)])
+@pytest.mark.parametrize("heads, kv_heads, width", [*HEADS, (2, 1, 64), (2, 1, 256), (1, 1, 300)])
+@pytest.mark.parametrize("lengths", [(1,), (5, 1, 0, 33), (64, 65), (200,)])
+def test_tiles_give_attention_within_the_parts_they_keep(
+    lengths: tuple[int, ...], heads: int, kv_heads: int, width: int, window: int | None, softcap: float | None
+) -> None:
+    q, k, v = inputs(lengths, heads, kv_heads, width)
+    shape = Shape(lengths, width**-0.5, window, softcap)
+    got, _ = attention_native.forward(q, k, v, shape, on_tiles=True)
+    torch.testing.assert_close(got.double(), written_out(q, k, v, shape), rtol=2e-4, atol=1e-4)
+
+
+@tiles
+@pytest.mark.parametrize("window", [None, 50])
+def test_on_tiles_too_a_document_read_in_parts_is_the_document(window: int | None) -> None:
+    q, k, v = inputs((150,), 4, 2, 24)
+    whole, _ = attention_native.forward(q, k, v, Shape((150,), 0.2, window), on_tiles=True)
+    for start in (1, 31, 32, 64, 149):
+        shape = Shape((150 - start,), 0.2, window, None, (start,))
+        part, _ = attention_native.forward(q[start:], k, v, shape, on_tiles=True)
+        assert torch.equal(part, whole[start:])
+
+
 def test_shapes_that_do_not_fit_are_refused() -> None:
     if not SETS:
         pytest.skip("the compiled kernels are not built")

@@ -16,10 +16,18 @@ from nomoat.data.rows import Row
 LICENCE = "Apache-2.0"
 
 
+def how_many() -> int:
+    """How many general rows there are."""
+    return len(_lines())
+
+
 def general_rows(count: int, *, seed: int) -> list[Row]:
     """``count`` of the built-in rows, drawn by the seed. Raises ``UsageError`` where there are fewer."""
-    text = files("nomoat.data").joinpath("builtin", "general", "rows.jsonl").read_text(encoding="utf-8")
-    rows: list[Row] = [json.loads(line) for line in text.splitlines()]
+    rows: list[Row] = [json.loads(line) for line in _lines()]
     if count > len(rows):
         raise UsageError(f"there are {len(rows)} general rows, not {count}", hint=f"--rehearse {len(rows)} or fewer")
     return [rows[number] for number in order(len(rows), seed=seed, epoch=0)[:count]]
+
+
+def _lines() -> list[str]:
+    return files("nomoat.data").joinpath("builtin", "general", "rows.jsonl").read_text(encoding="utf-8").splitlines()

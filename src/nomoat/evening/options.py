@@ -22,7 +22,9 @@ class EveningOptions:
     epochs: float = option(1.0, "passes over the rows, time permitting")
     rank: int = option(16, "rank of the adapter")
     lr: float = option(5e-4, "peak learning rate")
-    rehearse: int = option(0, "mix in this many built-in general rows, against forgetting")
+    rehearse: int = option(
+        -1, "mix in this many built-in general rows, against forgetting; -1: a tenth as many as there are rows"
+    )
     memory: str | None = option(None, "keep the process under this much memory", metavar="4G")
     precision: str = option("auto", "arithmetic of the frozen matrices in training", choices=PRECISIONS)
     threads: int = option(0, "processor threads; 0: all cores")

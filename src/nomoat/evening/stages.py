@@ -69,11 +69,19 @@ def tune_stage(diary: Diary, store: Store, minutes: Callable[[], float | None]) 
         done = _finished(diary.name, runs[-1], store)
         yield from [done] if done is not None else resume(runs[-1], store)
         return
-    shared = ("epochs", "rank", "lr", "rehearse", "memory", "precision", "threads", "seed", "replace")
+    shared = ("epochs", "rank", "lr", "memory", "precision", "threads", "seed", "replace")
     values = {key: value for key, value in dataclasses.asdict(options).items() if key in shared}
-    yield from tune(
-        TuneOptions(data=diary.data, base=options.base, name=diary.name, minutes=minutes(), **values), store
-    )
+    rehearse = _general_rows(diary, store) if options.rehearse < 0 else options.rehearse
+    values |= {"rehearse": rehearse, "minutes": minutes()}
+    yield from tune(TuneOptions(data=diary.data, base=options.base, name=diary.name, **values), store)
+
+
+def _general_rows(diary: Diary, store: Store) -> int:
+    """How many general rows go among the user's own: one to ten of them, or all there are."""
+    from nomoat.data.general import how_many
+    from nomoat.data.load import load_rows
+
+    return min(len(load_rows(store.path("data", diary.data), "train")) // 10, how_many())
 
 
 def _own_runs(diary: Diary, store: Store) -> list[str]:

@@ -14,7 +14,8 @@ import pytest
 
 from nomoat.core.errors import FormatError, Interrupted, NotFound
 from nomoat.core.records import Done, Note, Record, Step
-from nomoat.core.store import Store
+from nomoat.core.store import Store, read_lineage
+from nomoat.data.load import load_rows
 from nomoat.evening import EveningOptions, evening, resume_evening
 from nomoat.evening.diary import diary_path, stopped
 from tiny import tiny_folder
@@ -45,6 +46,12 @@ def test_it_ends_with_a_verdict_a_receipt_and_no_diary(options: EveningOptions) 
     assert result["name"] == "sums" and result["verdict"] in ("better", "worse", "cannot tell")
     receipt = Path(result["receipt"])
     assert receipt.parent.name == result["tune"]["run"] == "sums-1" and "<svg" in receipt.read_text()
+    lineage = read_lineage(Store().find("adapters", "sums"))
+    assert (
+        lineage is not None
+        and lineage.options["rehearse"] == len(load_rows(Store().path("data", "sums"), "train")) // 10
+    )
+    assert lineage.options["rehearse"] > 0
     assert stopped(Store()) == [] and set(result["seconds"]) == {"base", "rows", "before", "tune", "after"}
 
 

@@ -30,12 +30,21 @@ test-real: $(VENV)/dev
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SANITIZED := $(CURDIR)/build/sanitized
 sanitize:
+	rm -rf $(SANITIZED)
 	mkdir -p $(SANITIZED)
 	cp -r src/nomoat $(SANITIZED)/
-	CFLAGS="$(SANITIZE) -g" LDFLAGS="$(SANITIZE)" $(PYTHON) setup.py -q build_ext --force \
-	    --build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
+	rm -f $(SANITIZED)/nomoat/kernels/_native*
+	$(CXX) -std=c++17 -O1 -g -ffp-contract=off -fPIC -shared -pthread $(SANITIZE) csrc/*.cpp -ldl \
+	    -I$$($(PYTHON) -c "import sysconfig; print(sysconfig.get_path('include'))") \
+	    -o $(SANITIZED)/nomoat/kernels/_native$$($(PYTHON) -c "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))")
+	nm -D $(SANITIZED)/nomoat/kernels/_native* | grep -q __asan_init
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) $(PYTHON) -m pytest -q -p no:cacheprovider tests/unit/kernels
+
+# The kernels compiled for Arm and run in an emulator. On Debian: apt-get install g++-aarch64-linux-gnu qemu-user-static
+arm: $(VENV)/dev
+	command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64-static
+	$(BIN)/pytest -q tests/unit/kernels/test_arm.py
 
 # An editable install serves both: `make evening` after `make test` must not replace it.
 $(VENV)/dev: $(SOURCES)
@@ -53,4 +62,4 @@ $(VENV)/installed: $(SOURCES) $(PYTHON_SOURCES)
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/nomoat/kernels/_native*
 
-.PHONY: evening test check test-fast test-real sanitize clean
+.PHONY: evening test check test-fast test-real sanitize arm clean

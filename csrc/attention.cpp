@@ -171,9 +171,9 @@ void join_rows(void* context, int64_t begin, int64_t end) {
 // Forward: fills out and peaks. `starts` and `queries` are documents + 1 row numbers, of keys and of queries: the queries
 // are the last tokens of their document. With `on_tiles`, where the machine has tiles of bfloat16, every float32 number is
 // taken as the sum of two. Returns 0, or 1 if there is no memory.
-NM_EXPORT int nm_attention(int set, int threads, int on_tiles, const float* q, const float* k, const float* v, int64_t q_stride,
-                           int64_t k_stride, int64_t v_stride, int64_t heads, int64_t kv_heads, int64_t width,
-                           const int64_t* starts, const int64_t* queries, int64_t documents, float scale,
+NM_EXPORT int nm_attention(int set, int threads, int on_tiles, const float* q, const float* k, const float* v,
+                           int64_t q_stride, int64_t k_stride, int64_t v_stride, int64_t heads, int64_t kv_heads,
+                           int64_t width, const int64_t* starts, const int64_t* queries, int64_t documents, float scale,
                            float softcap, int64_t window, float* out, float* peaks) {
     const nomoat::Attention job = {q,     k,     v,       q_stride, k_stride, v_stride, heads, kv_heads,
                                    width, scale, softcap, window,   out,      peaks};

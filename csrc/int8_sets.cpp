@@ -7,9 +7,15 @@
 #include "amx.h"
 #include "int8.h"
 
+// Products of four bytes at a time came with Armv8.2. A wheel for Linux must run without them, so there they are chosen
+// at run time; every Mac has them, and its compiler says so.
 #if defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
 #define NM_ARM_DOT 1
 #include <arm_neon.h>
+#elif defined(__aarch64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define NM_ARM_DOT 2
+#include <arm_neon.h>
+#include <sys/auxv.h>
 #else
 #define NM_ARM_DOT 0
 #endif
@@ -97,6 +103,11 @@ bool has_avx_vnni() { return cpuid(0, 0).a >= 7 && cpuid(7, 0).a >= 1 && (cpuid(
 #endif  // NM_X86
 
 #if NM_ARM_DOT
+
+#if NM_ARM_DOT == 2
+#pragma GCC push_options
+#pragma GCC target("arch=armv8.2-a+dotprod")
+#endif
 namespace int8_neon {
 #define NM_INT8 128
 #include "int8_vectors.inl"
@@ -104,7 +115,19 @@ namespace int8_neon {
 #include "int8_rows.inl"
 #undef NM_INT8
 }  // namespace int8_neon
+#if NM_ARM_DOT == 2
+#pragma GCC pop_options
 #endif
+
+bool has_arm_dot() {
+#if NM_ARM_DOT == 2
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+    return true;
+#endif
+}
+
+#endif  // NM_ARM_DOT
 
 }  // namespace
 
@@ -129,7 +152,7 @@ Int8Set int8_up_to(int number) {
         return {"avx2", int8_avx2::TILE_ROWS, int8_avx2::quantize_row, int8_avx2::multiply_panel};
     }
 #elif NM_ARM_DOT
-    if (number >= 1) {
+    if (number >= 1 && has_arm_dot()) {
         return {"neon-dot", int8_neon::TILE_ROWS, int8_neon::quantize_row, int8_neon::multiply_panel};
     }
 #else

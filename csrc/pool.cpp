@@ -31,25 +31,42 @@ inline void relax() {
 #endif
 }
 
+// One job in chunks: whoever is free takes the next.
+struct Shares {
+    Job job;
+    void* context;
+    int64_t n, chunk;
+    std::atomic<int64_t> next{0};
+
+    void take() {
+        for (;;) {
+            const int64_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
+            if (begin >= n) {
+                return;
+            }
+            job(context, begin, std::min(begin + chunk, n));
+        }
+    }
+};
+
 // Our own threads. If another caller is in here already, the second does all its work itself.
 class Pool {
 public:
-    void run(int threads, int64_t n, int64_t chunk, Job job, void* context) {
+    void run(int threads, Shares& shares) {
         std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
         if (!turn.owns_lock()) {
-            job(context, 0, n);
+            shares.take();
             return;
         }
         grow(threads - 1);
         {
             std::lock_guard<std::mutex> lock(mutex_);
-            n_ = n, chunk_ = chunk, job_ = job, context_ = context;
-            next_.store(0, std::memory_order_relaxed);
+            shares_ = &shares;
             places_ = threads - 1;
             epoch_.fetch_add(1, std::memory_order_release);
         }
         wake_.notify_all();
-        work();
+        shares.take();
         close();
     }
 
@@ -80,6 +97,7 @@ private:
     void serve() {
         uint64_t seen = 0;
         for (;;) {
+            Shares* shares = nullptr;
             for (int i = 0; i < SPINS && epoch_.load(std::memory_order_acquire) == seen; ++i) {
                 relax();
             }
@@ -92,19 +110,10 @@ private:
                 }
                 --places_;
                 inside_.fetch_add(1, std::memory_order_relaxed);
+                shares = shares_;
             }
-            work();
+            shares->take();
             inside_.fetch_sub(1, std::memory_order_release);
-        }
-    }
-
-    void work() {
-        for (;;) {
-            const int64_t begin = next_.fetch_add(chunk_, std::memory_order_relaxed);
-            if (begin >= n_) {
-                return;
-            }
-            job_(context_, begin, std::min(begin + chunk_, n_));
         }
     }
 
@@ -112,13 +121,10 @@ private:
     std::mutex mutex_;
     std::condition_variable wake_;
     std::atomic<uint64_t> epoch_{0};  // counts jobs
-    std::atomic<int64_t> next_{0};
     std::atomic<int> inside_{0};
     int places_ = 0;  // workers that may still join the present job
     int size_ = 0;
-    int64_t n_ = 0, chunk_ = 1;
-    Job job_ = nullptr;
-    void* context_ = nullptr;
+    Shares* shares_ = nullptr;  // of the present job; the caller waits until no worker is inside
 };
 
 // Never destroyed: at the end of the process the workers are asleep in it.
@@ -138,28 +144,6 @@ Pool& pool() {
         delete made;
     }
     return *found;
-}
-
-}  // namespace
-
-namespace {
-
-struct Shares {
-    Job job;
-    void* context;
-    int64_t n, chunk;
-    std::atomic<int64_t> next;
-};
-
-void take_shares(void* shares) {
-    Shares& all = *static_cast<Shares*>(shares);
-    for (;;) {
-        const int64_t begin = all.next.fetch_add(all.chunk, std::memory_order_relaxed);
-        if (begin >= all.n) {
-            return;
-        }
-        all.job(all.context, begin, std::min(begin + all.chunk, all.n));
-    }
 }
 
 // What a compiler makes of "#pragma omp parallel num_threads(...)" (libgomp ABI; LLVM's runtime has it too).
@@ -188,12 +172,13 @@ void parallel_for(int threads, int64_t n, int64_t chunk, Job job, void* context)
         job(context, 0, n);
         return;
     }
+    Shares shares{job, context, n, chunk};
     if (const Parallel parallel = loaded_openmp()) {
-        Shares shares{job, context, n, chunk, {0}};
-        parallel(take_shares, &shares, static_cast<unsigned>(threads), 0);
+        const auto take = [](void* all) { static_cast<Shares*>(all)->take(); };
+        parallel(take, &shares, static_cast<unsigned>(threads), 0);
         return;
     }
-    pool().run(threads, n, chunk, job, context);
+    pool().run(threads, shares);
 }
 
 }  // namespace nomoat

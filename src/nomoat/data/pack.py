@@ -10,12 +10,11 @@ import dataclasses
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from nomoat.core.errors import UsageError
 from nomoat.model.template import Encoded
 
 
@@ -79,16 +78,3 @@ def order(n_rows: int, *, seed: int, epoch: int) -> list[int]:
 def count_steps(n_rows: int, *, batch_size: int, epochs: float) -> int:
     """Steps of a run; the last step of an epoch may have fewer rows, and a part of an epoch is rounded up."""
     return math.ceil(epochs * math.ceil(n_rows / batch_size) - 1e-9)
-
-
-def steps(n_rows: int, *, batch_size: int, epochs: float, seed: int, start: int = 0) -> Iterator[list[int]]:
-    """Row numbers of each step from step ``start`` on: the same whether a run was interrupted or not."""
-    if n_rows < 1 or batch_size < 1:
-        raise UsageError(f"cannot make steps of {batch_size} out of {n_rows} rows")
-    per_epoch = math.ceil(n_rows / batch_size)
-    shuffled: list[int] = []
-    for step in range(start, count_steps(n_rows, batch_size=batch_size, epochs=epochs)):
-        epoch, place = divmod(step, per_epoch)
-        if place == 0 or not shuffled:
-            shuffled = order(n_rows, seed=seed, epoch=epoch)
-        yield shuffled[place * batch_size : (place + 1) * batch_size]

@@ -46,15 +46,21 @@ def chosen(instruction_set: int | None, sets: Sequence[str] = SETS) -> int:
     """
     if instruction_set is not None:
         return instruction_set
-    wanted = _wanted()
+    return _best(_wanted(), tuple(sets))
+
+
+@cache  # a step asks a thousand times
+def _best(wanted: str, sets: tuple[str, ...]) -> int:
     allowed = LEVELS[: LEVELS.index(wanted) + 1] if wanted in LEVELS else LEVELS
     return max(number for number, name in enumerate(sets) if name in allowed)
 
 
 def _wanted() -> str:
     """What ``NOMOAT_KERNELS`` says: ``reference``, a level not to go beyond, or nothing."""
-    wanted = os.environ.get("NOMOAT_KERNELS", "")
-    if wanted not in ("", "reference", *LEVELS):
+    wanted = os.environ.get("NOMOAT_KERNELS")
+    if not wanted:
+        return ""
+    if wanted not in ("reference", *LEVELS):
         raise UsageError(f"NOMOAT_KERNELS={wanted} is unknown", hint=f"use one of reference, {', '.join(LEVELS)}")
     return wanted
 

@@ -16,15 +16,14 @@ from torch.autograd import Function
 from nomoat.kernels.bfloat16 import RoundedBlocks
 from nomoat.kernels.int8 import PackedInt8, Recipe, Rows
 from nomoat.model.adapted_rounded import rounded_products
-from nomoat.model.parts import Exact, Frozen, Part, pairs_of
+from nomoat.model.parts import Exact, Frozen, Kept, Part, factors_of, keep, pairs_of
 
 
 def products(x: Tensor, parts: Sequence[Part]) -> tuple[Tensor, ...]:
     """Every part's ``x @ W.T + bias``, with ``scale * (x @ a.T) @ b.T`` in each pair's rows. (T, in) -> (T, out)."""
     if all(isinstance(part.matrix, RoundedBlocks) for part in parts):
         return rounded_products(x, parts)
-    factors = [factor for part in parts for pair in part.pairs for factor in (pair.a, pair.b)]
-    out: tuple[Tensor, ...] = _Products.apply(x, Frozen(parts), *factors)  # type: ignore[no-untyped-call]
+    out: tuple[Tensor, ...] = _Products.apply(x, Frozen(parts), *factors_of(parts))  # type: ignore[no-untyped-call]
     return out
 
 
@@ -40,25 +39,22 @@ class _Products(Function):
                 lows.append((x[rows] @ a.T).mul_(scale))  # (n, R)
                 out[rows].addmm_(lows[-1], b.T)
             outs.append(out)
-        ctx.frozen, ctx.n_factors = frozen, len(factors)
-        ctx.save_for_backward(x, *factors, *lows)
+        keep(ctx, x, frozen, factors, lows)
         return tuple(outs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, *saved = ctx.saved_tensors
-        pairs, lows = pairs_of(saved[: ctx.n_factors]), iter(saved[ctx.n_factors :])
-        wanted = iter(ctx.needs_input_grad[2:])
+        kept = Kept(ctx)
         to_x: Tensor | None = None
         to_factors: list[Tensor | None] = []
         for (matrix, _, updates), grad in zip(ctx.frozen.parts, grads):
             if ctx.needs_input_grad[0]:
                 to_x = matrix.product_transposed(grad, add_to=to_x)
             for scale, rows in updates:
-                a, b = next(pairs)
-                low, to_low = next(lows), (grad[rows] @ b).mul_(scale)  # (n, R)
-                to_factors.append(to_low.T @ x[rows] if next(wanted) else None)
-                to_factors.append(grad[rows].T @ low if next(wanted) else None)
+                a, b = next(kept.pairs)
+                low, to_low = next(kept.lows), (grad[rows] @ b).mul_(scale)  # (n, R)
+                to_factors.append(to_low.T @ kept.x[rows] if next(kept.wanted) else None)
+                to_factors.append(grad[rows].T @ low if next(kept.wanted) else None)
                 if to_x is not None:
                     to_x[rows].addmm_(to_low, a)
         return to_x, None, *to_factors

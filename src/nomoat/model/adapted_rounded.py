@@ -15,15 +15,14 @@ from torch.autograd import Function
 
 from nomoat.kernels.bfloat16 import RoundedBlocks, add_update, add_update_transposed, sum_of_outer
 from nomoat.kernels.native import LowRank
-from nomoat.model.parts import Frozen, Part, pairs_of
+from nomoat.model.parts import Frozen, Kept, Part, factors_of, keep, pairs_of
 
 Updates = list[tuple[LowRank, slice]]
 
 
 def rounded_products(x: Tensor, parts: Sequence[Part]) -> tuple[Tensor, ...]:
     """Every part's ``x @ W.T + bias`` with its updates. All matrices are ``RoundedBlocks``. (T, in) -> (T, out)."""
-    factors = [factor for part in parts for pair in part.pairs for factor in (pair.a, pair.b)]
-    out: tuple[Tensor, ...] = _RoundedProducts.apply(x, Frozen(parts), *factors)  # type: ignore[no-untyped-call]
+    out: tuple[Tensor, ...] = _RoundedProducts.apply(x, Frozen(parts), *factors_of(parts))  # type: ignore[no-untyped-call]
     return out
 
 
@@ -37,27 +36,24 @@ class _RoundedProducts(Function):
             out, made = _product(matrix, x, [(LowRank(*next(pairs), scale), rows) for scale, rows in scales])
             outs.append(out if bias is None else out.add_(bias))
             lows += made
-        ctx.frozen, ctx.n_factors = frozen, len(factors)
-        ctx.save_for_backward(x, *factors, *lows)
+        keep(ctx, x, frozen, factors, lows)
         return tuple(outs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, *saved = ctx.saved_tensors
-        pairs, lows = pairs_of(saved[: ctx.n_factors]), iter(saved[ctx.n_factors :])
-        wanted = iter(ctx.needs_input_grad[2:])
+        kept = Kept(ctx)
         to_x: Tensor | None = None
         to_factors: list[Tensor | None] = []
         for (matrix, _, scales), grad in zip(ctx.frozen.parts, grads, strict=True):
-            updates = [(LowRank(*next(pairs), scale), rows) for scale, rows in scales]
+            updates = [(LowRank(*next(kept.pairs), scale), rows) for scale, rows in scales]
             if ctx.needs_input_grad[0]:
                 to_x, to_lows = _product_transposed(matrix, grad, updates, to_x)
             else:
                 to_lows = [torch.mm(grad[rows], update.b).mul_(update.scale) for update, rows in updates]
             for (_, rows), to_low in zip(updates, to_lows, strict=True):
-                low = next(lows)
-                to_factors.append(sum_of_outer(to_low, x[rows]) if next(wanted) else None)
-                to_factors.append(sum_of_outer(low, grad[rows]).T if next(wanted) else None)
+                low = next(kept.lows)
+                to_factors.append(sum_of_outer(to_low, kept.x[rows]) if next(kept.wanted) else None)
+                to_factors.append(sum_of_outer(low, grad[rows]).T if next(kept.wanted) else None)
         return to_x, None, *to_factors
 
 

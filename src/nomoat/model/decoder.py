@@ -1,4 +1,4 @@
-"""The whole decoder: every family of ``families.py`` in one file.
+"""The whole decoder: every family of ``families.py`` in one file. The losses over its head are in ``head_losses.py``.
 
 Tokens are flat and packed: T new tokens of several segments, one after the other, described by a ``Layout``.
 Letters: T tokens, D width, H heads, K key-value heads, C head width, F inner width, V vocabulary, n learned tokens.
@@ -12,26 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nomoat.kernels.cross_entropy import LOGITS_BYTES, Head, head_losses
+from nomoat.kernels.cross_entropy import Head, head_losses
 from nomoat.kernels.glue import add, add_norm, gate_product, gated, rms_norm
 from nomoat.model.attend import attend
 from nomoat.model.cache import KVCache, Layout
 from nomoat.model.config import ModelConfig
 from nomoat.model.delta import EMPTY, AnyStack, MixedStack, deltas_at
+from nomoat.model.head_losses import TokenLosses, adapted_losses, frozen_head
 from nomoat.model.linear import Embedding, Linear, together
 from nomoat.model.recompute import GateAndUp, Recipe, Recipes, Recompute
 from nomoat.model.rotation import Rotation
 from nomoat.model.step import DecodeStep
-
-_HEAD_SLICE = 16384  # vocabulary rows expanded at once
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TokenLosses:
-    """Loss of every learned token in nats, in order, and whether it was the likeliest. (n,), (n,)."""
-
-    nll: Tensor
-    greedy: Tensor
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -257,7 +248,7 @@ class Decoder(nn.Module):
         targets = tokens[places]
         if self.head_is_adapted(stack):
             worn = stack.take(places - 1) if isinstance(stack, MixedStack) else stack
-            return self._adapted_losses(hidden, targets, worn)
+            return adapted_losses(self.lm_head, self.config, hidden, targets, worn)
         return TokenLosses(*head_losses(hidden, targets, self.head()))
 
     def head_is_adapted(self, stack: AnyStack) -> bool:
@@ -266,35 +257,4 @@ class Decoder(nn.Module):
 
     def head(self) -> Head:
         """The frozen head as losses see it."""
-        vocab = self.config.vocab_size
-        slices = tuple(slice(i, min(i + _HEAD_SLICE, vocab)) for i in range(0, vocab, _HEAD_SLICE))
-        c, weight = self.config, self.lm_head.weight
-        return Head(
-            vocab,
-            slices,
-            weight.expand,
-            scale=c.logit_scale,
-            softcap=c.logit_softcap,
-            quick=weight.for_training(),
-            quick_back=weight.for_gradient(),
-        )
-
-    def _adapted_losses(self, hidden: Tensor, targets: Tensor, stack: AnyStack) -> TokenLosses:
-        """A head that learns: chunks of rows, each recomputed in backward."""
-
-        def losses(rows: Tensor, wanted: Tensor, worn: AnyStack) -> tuple[Tensor, Tensor]:
-            logits = self.lm_head(rows, worn) * self.config.logit_scale
-            if (cap := self.config.logit_softcap) is not None:
-                logits = torch.tanh(logits / cap) * cap
-            nll = nn.functional.cross_entropy(logits, wanted, reduction="none")
-            return nll, logits.argmax(1) == wanted
-
-        step = max(1, LOGITS_BYTES // (4 * self.config.vocab_size))
-        parts = []
-        for i in range(0, hidden.shape[0], step):
-            rows = hidden[i : i + step]
-            worn = stack.take(torch.arange(i, i + rows.shape[0])) if isinstance(stack, MixedStack) else stack
-            parts.append(checkpoint(losses, rows, targets[i : i + step], worn, use_reentrant=False))
-        if not parts:
-            return TokenLosses(hidden.new_empty(0), torch.empty(0, dtype=torch.bool))
-        return TokenLosses(torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))
+        return frozen_head(self.lm_head, self.config)

@@ -15,7 +15,8 @@ from nomoat.train.deadline import seconds_until
 from nomoat.train.footprint import Footprint
 from nomoat.train.job import Job
 from nomoat.train.peak import resident_bytes
-from nomoat.train.plan import Outline, Plan, Way, Wish, make_plan
+from nomoat.train.plan import Plan, make_plan
+from nomoat.train.prediction import Outline, Way, Wish
 from nomoat.train.prefix import DTYPES, Prefix, cached_tokens, computed, row_bytes, seconds_per_token, stand_in
 from nomoat.train.probe import Probe, probe
 from nomoat.train.sft import outline, probe_samples

@@ -24,7 +24,7 @@ from nomoat.model.template import Encoded
 from nomoat.train.cost import Work
 from nomoat.train.distil import Targets, distil_loss
 from nomoat.train.orthogonal import orthogonality
-from nomoat.train.plan import Outline
+from nomoat.train.prediction import Outline
 from nomoat.train.prefix import Prefix
 from nomoat.train.probe import Sample
 from nomoat.train.state import Cursor, HeldOut, StepBatch, Task

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomoat.core.errors import UsageError
-from nomoat.data.pack import count_steps, order, pack, steps, unpack
+from nomoat.data.pack import count_steps, order, pack, unpack
 from nomoat.model.template import Encoded
 
 ROWS = st.lists(
@@ -48,25 +47,9 @@ def test_packed_tensors_have_the_types_the_model_wants() -> None:
     assert batch.lengths == [2, 1] and batch.learned == 1
 
 
-def test_each_epoch_sees_every_row_once_in_its_own_order() -> None:
-    run = list(steps(10, batch_size=4, epochs=2, seed=1))
-    assert [len(step) for step in run] == [4, 4, 2, 4, 4, 2]
-    first, second = (list(itertools.chain(*epoch)) for epoch in (run[:3], run[3:]))
-    assert sorted(first) == sorted(second) == list(range(10))
-    assert first != second and first != list(range(10))
-
-
 @pytest.mark.parametrize(("epochs", "expected"), [(1, 3), (2, 6), (0.5, 2), (1 / 3, 1), (1.1, 4), (0.1, 1)])
 def test_a_part_of_an_epoch_is_rounded_up_to_a_step(epochs: float, expected: int) -> None:
     assert count_steps(10, batch_size=4, epochs=epochs) == expected
-    assert len(list(steps(10, batch_size=4, epochs=epochs, seed=0))) == expected
-
-
-@given(st.integers(1, 30), st.integers(1, 7), st.integers(0, 40), st.integers(0, 5))
-@settings(max_examples=30, deadline=None)
-def test_a_run_resumes_at_any_step_with_the_same_rows(n: int, batch_size: int, start: int, seed: int) -> None:
-    whole = list(steps(n, batch_size=batch_size, epochs=3, seed=seed))
-    assert list(steps(n, batch_size=batch_size, epochs=3, seed=seed, start=start)) == whole[start:]
 
 
 PINNED = [2, 7, 5, 1, 0, 4, 6, 3]  # eight rows in epoch 0 of seed 0
@@ -76,9 +59,3 @@ def test_the_order_is_pinned_for_ever_and_mixes_well() -> None:
     assert order(8, seed=0, epoch=0) == PINNED
     firsts = Counter(order(4, seed=seed, epoch=0)[0] for seed in range(400))
     assert set(firsts) == {0, 1, 2, 3} and min(firsts.values()) > 60
-
-
-@pytest.mark.parametrize(("n", "batch_size"), [(0, 4), (4, 0)])
-def test_no_rows_or_no_batch_make_no_steps(n: int, batch_size: int) -> None:
-    with pytest.raises(UsageError):
-        list(steps(n, batch_size=batch_size, epochs=1, seed=0))

@@ -9,7 +9,8 @@ import pytest
 from nomoat.core.errors import ResourceError
 from nomoat.train.cost import Measure, Weights, Work
 from nomoat.train.footprint import Footprint
-from nomoat.train.plan import Outline, Plan, Way, Wish, make_plan
+from nomoat.train.plan import Plan, make_plan
+from nomoat.train.prediction import Outline, Way, Wish
 from nomoat.train.probe import Probe
 
 WEIGHTS = Weights(1.0, 0.0, 0.0)  # a unit is a token

@@ -167,6 +167,21 @@ def test_a_question_of_two_turns_and_ones_own_further_one_stand_on_both_sides(tm
     assert [message["role"] for message in row["chosen"]] == ["assistant", "user"] * 2 + ["assistant"]
 
 
+def test_answers_are_written_ahead_from_the_page_of_jobs(place: LiveArena, browser: Any) -> None:
+    ann = Voter(place, browser, "ann")
+    ann.page.get_by_role("link", name="Jobs").click()
+    ann.page.get_by_role("button", name="Write all answers ahead").click()
+    ann.page.locator("#status", has_text="10 answers are written").wait_for()
+    assert ann.page.locator("#stop").is_hidden()
+    ann.page.reload()  # who comes later is told how it ended
+    ann.page.locator("#status", has_text="10 answers are written").wait_for()
+    ann.page.get_by_role("link", name="Back to voting").click()
+    ann.page.locator("#next").wait_for()
+    ann.read()
+    assert "zeta" not in " ".join(ann.seen) + ann.page.content()
+    assert ann.wrong == []
+
+
 def test_who_has_no_link_is_told_so(place: LiveArena, browser: Any) -> None:
     page = browser.new_context().new_page()
     page.goto(place.url)

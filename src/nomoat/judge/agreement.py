@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from nomoat.judge.ratings import RESAMPLES
-from nomoat.judge.statistics import CONFIDENCE, Floats, Interval
+from nomoat.judge.statistics import CONFIDENCE, Floats, Interval, wilson
+from nomoat.judge.verdict import SMALL_COUNT
 from nomoat.judge.votes import Vote
 
 FEWEST: Final = 2  # questions in common: one has no spread
@@ -65,20 +66,34 @@ def _agreement(votes: Sequence[Vote], voters: tuple[str, ...]) -> Agreement | No
 
 
 def measured(counts: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[Interval, Interval | None]:
-    """The share of equal pairs of votes, and alpha, from counts (questions, answers) with two or more votes each."""
+    """The share of equal pairs of votes, and alpha, from counts (questions, answers) with two or more votes each.
+
+    Under ``SMALL_COUNT`` questions both intervals are widened to hold Wilson's: resamples of a few questions on which
+    all agree know of nothing else.
+    """
     n = len(counts)
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
-    shares, alphas = _both(counts, drawn)
-    (share,), (alpha,) = _both(counts, np.ones((1, n)))
-    known = alphas[np.isfinite(alphas)]
-    return (
-        Interval(float(share), *map(float, np.quantile(shares, _TAILS))),
-        Interval(float(alpha), *map(float, np.quantile(known, _TAILS))) if np.isfinite(alpha) else None,
-    )
+    shares, alphas, _ = _measures(counts, drawn)
+    (share,), (alpha,), (expected,) = _measures(counts, np.ones((1, n)))
+    bounds = [*np.quantile(shares, _TAILS)]
+    plain = wilson(float(share) * n, n)
+    small = [plain.low, plain.high] if n < SMALL_COUNT else []
+    found = _interval(share, [*bounds, *small])
+    if not expected > 0:
+        return found, None
+    known = np.quantile(alphas[np.isfinite(alphas)], _TAILS)
+    return found, _interval(alpha, [*known, *(1 - (1 - bound) / expected for bound in small)])
 
 
-def _both(counts: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Share and alpha of every resample; ``weights`` (resamples, questions) is how often each question was drawn."""
+def _interval(value: float, bounds: Sequence[float]) -> Interval:
+    return Interval(float(value), float(min(bounds)), float(max(bounds)))
+
+
+def _measures(counts: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
+    """Share, alpha and expected disagreement of every resample.
+
+    ``weights`` (resamples, questions) is how often each question was drawn.
+    """
     votes = counts.sum(axis=1)
     equal = (counts * (counts - 1)).sum(axis=1)  # ordered pairs that say the same
     shares = (weights @ equal) / (weights @ (votes * (votes - 1)))
@@ -88,4 +103,4 @@ def _both(counts: Floats, weights: Floats) -> tuple[Floats, Floats]:
     expected = 1 - (totals * (totals - 1)).sum(axis=1) / (n * (n - 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         alphas = np.where(expected > 0, 1 - observed / expected, np.nan)
-    return np.asarray(shares), np.asarray(alphas)
+    return np.asarray(shares), np.asarray(alphas), np.asarray(expected)

@@ -65,7 +65,7 @@ class Arena:
         if len(set(models)) < 2 or len(set(models)) != len(models):
             raise UsageError("an arena needs two or more different models", hint="nomoat arena A B --data QUESTIONS")
         self.name, self.models = name, tuple(models)
-        self._store, self.questions = store, tuple(questions)
+        self.store, self.questions = store, tuple(questions)
         self._random = random.SystemRandom() if seed is None else random.Random(seed)
         self._open: dict[str, Match] = {}
         self._next = itertools.cycle(self._random.sample(self.questions, len(self.questions)))
@@ -101,7 +101,7 @@ class Arena:
             self.name, match.voter, match.asked.opening, a, b, answers[a], answers[b], _winner(verdict, side),
             left=side, note=note, category=match.asked.category, later=later,
         )  # fmt: skip
-        return Outcome(cast(self._store, kept), match.left, match.right)
+        return Outcome(cast(self.store, kept), match.left, match.right)
 
     def vote_again(self, number: int, verdict: str, *, voter: str = "me", note: str = "") -> Outcome:
         """Replace a vote of one's own. The first stays in the record, and so does that names were known by then.
@@ -109,7 +109,7 @@ class Arena:
         Raises ``NotFound`` for a vote that is not this voter's, ``UsageError`` for one that was replaced already.
         """
         _check(verdict, note)
-        vote = vote_of(self._store, number)
+        vote = vote_of(self.store, number)
         if vote.arena != self.name or vote.voter != voter:
             raise NotFound(f"vote {number} is not yours")
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -117,11 +117,11 @@ class Arena:
             vote, winner=_winner(verdict, vote.left), note=note or vote.note, at=now, replaces=number
         )
         names = (vote.model_a, vote.model_b) if vote.left == "model_a" else (vote.model_b, vote.model_a)
-        return Outcome(cast(self._store, again), *names)
+        return Outcome(cast(self.store, again), *names)
 
     def votes(self) -> list[Vote]:
         """The votes that stand, between this arena's models."""
-        return [vote for vote in votes(self._store, self.name) if {vote.model_a, vote.model_b} <= {*self.models}]
+        return [vote for vote in votes(self.store, self.name) if {vote.model_a, vote.model_b} <= {*self.models}]
 
     def battles(self) -> list[Battle]:
         """The same as the ratings take them."""

@@ -54,6 +54,11 @@ def joined(turns: Sequence[Answer]) -> Answer:
     )
 
 
+def apart(answer: Answer) -> list[Answer]:
+    """The turns of one side again; what it cost stands with the first."""
+    return [dataclasses.replace(answer, later=()), *map(Answer, answer.later)]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Vote:
     """One judgement by a person. ``left``: which model's answer stood on the left. ``replaces``: an earlier vote.

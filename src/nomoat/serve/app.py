@@ -20,7 +20,7 @@ def create_app(desk: Desk) -> FastAPI:
     app = guarded(Door(options.host, (options.api_key,) if options.api_key else (), options.allow_origins))
     for room in (chat, completions, embeddings, responses, catalogue, lora, ollama):
         app.include_router(room.routes(desk))
-    app.include_router(page.routes("chat.html"))
+    app.include_router(page.routes("chat"))
     app.add_middleware(Counted, metrics=desk.metrics)
     return app
 

@@ -13,21 +13,25 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import Field
 
 from nomoat.core.errors import NomoatError, NotFound
+from nomoat.judge.ahead import Ahead, write_ahead
 from nomoat.judge.arena import LONGEST_NOTE, Arena, Outcome
 from nomoat.judge.asked import typed
 from nomoat.judge.bout import Contestants
+from nomoat.judge.examine import ExamOptions, examine
 from nomoat.judge.leaderboard import Leaderboard, leaderboard
 from nomoat.judge.leaderboard_page import render_leaderboard
 from nomoat.judge.leaderboard_text import FORMS
+from nomoat.judge.lessons import VOTES
 from nomoat.judge.votes import EXPORTS, Answer
 from nomoat.serve.arena_options import COOKIE, ArenaOptions, Voters
 from nomoat.serve.body import read_body
-from nomoat.serve.bout import Bout
+from nomoat.serve.bout import Bout, Ready
 from nomoat.serve.desk import aside
 from nomoat.serve.errors import RequestError, openai_body
 from nomoat.serve.events import SSE_TYPE, STREAM_HEADERS, sse
 from nomoat.serve.fields import Fields
 from nomoat.serve.guard import Door
+from nomoat.serve.jobs import Jobs, Kind
 from nomoat.serve.page import PAGE_HEADERS
 from nomoat.serve.talk import Talk
 
@@ -74,6 +78,24 @@ class Room:
     voters: Voters
     lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
     answered: dict[str, Talk] = dataclasses.field(default_factory=dict)
+    ahead: Ahead = dataclasses.field(default_factory=dict)
+    jobs: Jobs = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.jobs = Jobs(self._kinds())
+
+    def _kinds(self) -> dict[str, Kind]:
+        """The work that can be started here; none of it names a model before the votes do."""
+        place, judge, kinds = self.arena, self.options.judge, dict[str, Kind]()
+        if place.questions:
+            kinds["answers"] = Kind(
+                "Write all answers ahead",
+                lambda: write_ahead(self.contestants, place.models, place.questions, self.ahead),
+            )
+        if judge:
+            asked = ExamOptions(judge=judge, pairs=f"{VOTES}{place.name}")
+            kinds["exam"] = Kind(f"Let {judge} sit its exam on the votes", lambda: examine(asked, place.store))
+        return kinds
 
     @property
     def door(self) -> Door:
@@ -122,14 +144,14 @@ def routes(room: Room) -> APIRouter:
             found = await aside(lambda: room.arena.match(asked, voter=voter))
         talk = Talk(found, found.asked)
         head = {"key": found.key, "prompt": list(found.asked.opening)}
-        return _streamed(room, talk, talk.bout(room.contestants), head)
+        return _streamed(room, talk, talk.bout(room.contestants, room.ahead), head)
 
     @router.post("/arena/turn")
     async def turn(http: Request) -> Response:
         body, voter = await read_body(http, TurnBody), room.voter(http)
         before = room.shown(body.key, voter)
         talk = before.going_on(body.prompt)
-        bout = talk.bout(room.contestants)
+        bout = talk.bout(room.contestants, room.ahead)
         del room.answered[body.key]  # until both have answered again, or one of them could not
         return _streamed(room, talk, bout, _head(talk), before)
 
@@ -217,13 +239,13 @@ def _head(talk: Talk) -> dict[str, Any]:
 
 
 def _streamed(
-    room: Room, talk: Talk, bout: Bout, head: dict[str, Any], before: Talk | None = None
+    room: Room, talk: Talk, bout: Bout | Ready, head: dict[str, Any], before: Talk | None = None
 ) -> StreamingResponse:
     return StreamingResponse(_stream(room, talk, bout, head, before), media_type=SSE_TYPE, headers=STREAM_HEADERS)
 
 
 async def _stream(
-    room: Room, talk: Talk, bout: Bout, head: dict[str, Any], before: Talk | None
+    room: Room, talk: Talk, bout: Bout | Ready, head: dict[str, Any], before: Talk | None
 ) -> AsyncIterator[bytes]:
     """Turn after turn, both answers at one pace. An error does not say whose it is; ``before`` can be voted on then."""
     try:
@@ -235,7 +257,7 @@ async def _stream(
             if talk.complete:
                 break
             yield sse(_head(talk))
-            bout = talk.bout(room.contestants)
+            bout = talk.bout(room.contestants, room.ahead)
         before = talk
         yield sse({"whole": True})
     except NomoatError as error:

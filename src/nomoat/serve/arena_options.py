@@ -23,11 +23,16 @@ class ArenaOptions:
     voters: tuple[str, ...] = option(
         (), "who may vote: ann,ben; each gets a link with a key. ann=KEY gives the key", metavar="NAME,NAME"
     )
+    judge: str = option(
+        "", "a judge of this machine that may sit its exam on the votes, from the page of jobs", metavar="JUDGE"
+    )
     hold: bool = option(False, "show both answers when both are complete, not while they are written")
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise UsageError(f"--port cannot be {self.port}", hint="0 to 65535")
+        if self.judge.startswith(("http://", "https://")):
+            raise UsageError("--judge of an arena is on this machine", hint=f"nomoat exam {self.judge} votes:ARENA")
         if self.host not in LOCAL_HOSTS and not self.voters:
             raise UsageError(
                 f"--host {self.host} lets other machines in, and nobody is named who may vote",

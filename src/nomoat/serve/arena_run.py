@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from nomoat.judge.arena import Arena
 from nomoat.judge.bout import Contestants
-from nomoat.serve import arena, page
+from nomoat.serve import arena, jobs, page
 from nomoat.serve.app import guarded
 from nomoat.serve.arena import Room
 from nomoat.serve.arena_options import ArenaOptions, Voters
@@ -23,7 +23,8 @@ def create_arena(room: Room) -> FastAPI:
     """The ASGI application of one arena. It serves no model by name: who could ask one would know it again."""
     app = guarded(room.door)
     app.include_router(arena.routes(room))
-    app.include_router(page.routes("arena.html"))
+    app.include_router(jobs.routes(room.jobs))
+    app.include_router(page.routes("arena", "jobs"))
     return app
 
 
@@ -32,10 +33,13 @@ def opened_arena(
     place: Arena, contestants: Contestants, options: ArenaOptions, voters: Voters
 ) -> Iterator[uvicorn.Server]:
     """The server of an arena; the models' engines end with the block."""
+    room = Room(place, contestants, options, voters)
     try:
-        yield server_of(create_arena(Room(place, contestants, options, voters)))
+        yield server_of(create_arena(room))
     finally:
-        contestants.close()
+        room.jobs.stop()
+        contestants.close()  # ends what a job may be waiting for
+        room.jobs.close()
 
 
 def links(listener: socket.socket, options: ArenaOptions, voters: Voters) -> dict[str, str]:

@@ -45,6 +45,21 @@ class Side:
         return Answer(self.text, self.tokens, self.seconds)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ready:
+    """One turn whose answers were written ahead: both stand at once, whoever wrote faster then."""
+
+    answers: tuple[Answer, Answer]
+
+    async def frames(self, *, hold: bool) -> AsyncIterator[dict[str, str]]:
+        """Both answers whole."""
+        left, right = self.answers
+        yield {"left": left.text, "right": right.text}
+
+    def close(self) -> None:
+        """Nothing is being written."""
+
+
 class Bout:
     """Both answers of one turn. Make it on the event loop; close it, and what is not written is given up."""
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nomoat.serve.errors import RequestError, openai_body
 from nomoat.serve.options import LOCAL_HOSTS
 
-_OPEN_PATHS = ("/health", "/", "/favicon.ico")
+_OPEN_PATHS = ("/health", "/", "/jobs.html", "/favicon.ico")
 _OPEN_FOLDERS = ("/web/", "/join/")
 _CORS = {
     "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",

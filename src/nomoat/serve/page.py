@@ -8,12 +8,14 @@ from fastapi import APIRouter, Response
 
 from nomoat.serve.errors import RequestError
 
+_HTML = "text/html; charset=utf-8"
+_TITLES = {"chat": "nomoat", "arena": "nomoat arena", "jobs": "nomoat arena: jobs"}
 _TYPES = {
-    "chat.html": "text/html; charset=utf-8",
-    "arena.html": "text/html; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
     "chat.css": "text/css; charset=utf-8",
     "arena.css": "text/css; charset=utf-8",
+    "jobs.css": "text/css; charset=utf-8",
+    "jobs.js": "text/javascript; charset=utf-8",
     "arena.js": "text/javascript; charset=utf-8",
     "chat.js": "text/javascript; charset=utf-8",
     "history.js": "text/javascript; charset=utf-8",
@@ -43,13 +45,19 @@ PAGE_HEADERS = {
 }
 
 
-def routes(home: str) -> APIRouter:
-    """``/``, which is the page ``home``, and the files that pages name."""
+def routes(home: str, *others: str) -> APIRouter:
+    """``/``, which is the page ``home``, ``/NAME.html`` for the ``others``, and the files that pages name."""
     router = APIRouter()
 
     @router.get("/")
     async def page() -> Response:
-        return _file(home)
+        return _page(home)
+
+    @router.get("/{name}.html")
+    async def other(name: str) -> Response:
+        if name not in others:
+            raise RequestError(f"no page {name[:100]!r}", status=404, code="not_found")
+        return _page(name)
 
     @router.get("/web/{name}")
     async def part(name: str) -> Response:
@@ -62,9 +70,17 @@ def routes(home: str) -> APIRouter:
     return router
 
 
+def _page(name: str) -> Response:
+    head = _read("head.html").decode().format(title=_TITLES[name], name=name)
+    return Response(head.encode() + _read(f"{name}.html"), media_type=_HTML, headers=_HEADERS)
+
+
 def _file(name: str) -> Response:
     kind = _TYPES.get(name)  # only names of this table are ever read
     if kind is None:
         raise RequestError(f"no page {name[:100]!r}", status=404, code="not_found")
-    data = resources.files("nomoat").joinpath("web", name).read_bytes()
-    return Response(data, media_type=kind, headers=_HEADERS)
+    return Response(_read(name), media_type=kind, headers=_HEADERS)
+
+
+def _read(name: str) -> bytes:
+    return resources.files("nomoat").joinpath("web", name).read_bytes()

@@ -6,11 +6,12 @@ import dataclasses
 from typing import Final
 
 from nomoat.core.errors import UsageError
+from nomoat.judge.ahead import Ahead
 from nomoat.judge.arena import Match
 from nomoat.judge.bout import Contestants
 from nomoat.judge.topics import Topic
-from nomoat.judge.votes import Answer, joined
-from nomoat.serve.bout import Bout
+from nomoat.judge.votes import Answer, apart, joined
+from nomoat.serve.bout import Bout, Ready
 
 MOST_TURNS: Final = 8
 
@@ -43,14 +44,19 @@ class Talk:
         """What stands left and right, all turns together."""
         return joined(self.left), joined(self.right)
 
-    def bout(self, contestants: Contestants) -> Bout:
-        """Ask both for the next turn. Raises as ``Bout``."""
+    def bout(self, contestants: Contestants, ahead: Ahead) -> Bout | Ready:
+        """Ask both for the next turn, or take what both wrote ahead. Raises as ``Bout``."""
+        turn, names = len(self.left), (self.match.left, self.match.right)
+        known = [ahead[self.asked.key, name] for name in names if (self.asked.key, name) in ahead]
+        if len(known) == len(names) and turn < self.match.asked.turns:
+            left, right = (apart(answer)[turn] for answer in known)
+            return Ready((left, right))
         sides = ((self.match.left, self.left), (self.match.right, self.right))
         return Bout(
             contestants, [(name, self.asked.conversation([answer.text for answer in said])) for name, said in sides]
         )
 
-    def after(self, bout: Bout) -> Talk:
+    def after(self, bout: Bout | Ready) -> Talk:
         """With the answers of a turn that is written whole."""
         left, right = bout.answers
         return dataclasses.replace(self, left=(*self.left, left), right=(*self.right, right))

@@ -1,6 +1,6 @@
 // The blind arena: one match at a time. What this page knows before the vote is a key and two texts.
 
-import { events, refusal } from "./stream.js";
+import { call, events } from "./stream.js";
 import { at, element, fill } from "./text.js";
 
 const SIDES = ["left", "right"];
@@ -9,13 +9,6 @@ const SAID = { left: "1 is better", right: "2 is better", tie: "a tie", both_bad
 let questions = 0;
 let match = null; // {key, whole} of what is shown, whole once both have answered; {vote} once it is voted on
 let stage = "ask"; // ask, writing, vote, sending, told
-
-async function call(path, body) {
-  const asked = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  const reply = await fetch(path, asked);
-  if (!reply.ok) throw await refusal(reply);
-  return reply;
-}
 
 function say(text, bad = false) {
   at("status").textContent = text;

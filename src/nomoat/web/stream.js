@@ -28,7 +28,15 @@ export async function listModels(key) {
   return (await reply.json()).data;
 }
 
-export async function refusal(reply) {
+// The reply; what the server refuses is thrown in its own words.
+export async function call(path, body, method = body ? "POST" : "GET") {
+  const sent = body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const reply = await fetch(path, { method, ...sent });
+  if (!reply.ok) throw await refusal(reply);
+  return reply;
+}
+
+async function refusal(reply) {
   const value = await reply.json().catch(() => null);
   const error = new Error(value?.error?.message ?? `the server answered ${reply.status}`);
   error.status = reply.status;

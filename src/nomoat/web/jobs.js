@@ -1,0 +1,86 @@
+// Long work of this server: started here, told as server-sent events, by whoever started it.
+
+import { call, events } from "./stream.js";
+import { at, element } from "./text.js";
+
+const DONE = { answers: ({ answers }) => `${answers} answers are written: nobody waits for them any more.`, exam: sentence };
+
+function sentence({ judge, passed, pairs }) {
+  return `${judge} ${passed ? "passed" : "failed"} its exam on ${pairs} votes.`;
+}
+
+function say(text, bad = false) {
+  at("status").textContent = text;
+  at("below").classList.toggle("bad", bad);
+}
+
+function complain(error) {
+  say(error.status === 401 ? "Open the link that you were given: it carries your key." : error.message, true);
+}
+
+function show(state) {
+  at("stop").hidden = !state.running;
+  const buttons = state.kinds.map(({ kind, words }) => {
+    const button = element("button", "", words);
+    button.disabled = state.running;
+    button.addEventListener("click", () => start(kind));
+    return button;
+  });
+  at("kinds").replaceChildren(...buttons);
+  if (!buttons.length) say("There is no work here: give questions with --data, or a judge with --judge.");
+}
+
+const percent = (value) => `${Math.round(100 * value)} %`;
+
+function table(parts) {
+  const rows = parts.map((part) => {
+    const { value, low, high } = part.share;
+    const cells = [part.name, `${percent(value)} (${percent(low)} to ${percent(high)})`, part.passed ? "passed" : "failed"];
+    const row = element("tr", part.passed ? "" : "bad");
+    row.append(...cells.map((cell) => element("td", "", cell)), element("td", "", part.passed ? part.summary : part.remedy));
+    return row;
+  });
+  at("parts").replaceChildren(...rows);
+  at("result").hidden = !rows.length;
+}
+
+function tell(record) {
+  if (record.record === "progress") {
+    at("bar").hidden = false;
+    at("bar").max = record.total ?? 1;
+    at("bar").value = record.done;
+    say(`${record.stage}: ${record.done} of ${record.total ?? "?"} ${record.unit}`);
+  } else if (record.record === "note") {
+    at("notes").append(element("li", record.warning ? "bad" : "", record.text));
+  } else if (record.record === "error") {
+    say(record.message, true);
+  } else if (record.record === "done") {
+    say(DONE[record.what](record.result));
+    table(record.result.parts ?? []);
+  }
+}
+
+async function follow() {
+  at("notes").replaceChildren();
+  at("result").hidden = true;
+  const reply = await call("/jobs/events");
+  for await (const data of events(reply.body)) tell(JSON.parse(data));
+  at("bar").hidden = true;
+  show(await (await call("/jobs")).json());
+}
+
+async function start(kind) {
+  try {
+    show(await (await call(`/jobs/${kind}`, {})).json());
+    await follow();
+  } catch (error) {
+    complain(error);
+  }
+}
+
+at("stop").addEventListener("click", () => call("/jobs", undefined, "DELETE").catch(complain));
+
+call("/jobs").then((reply) => reply.json()).then((state) => {
+  show(state);
+  return state.job ? follow() : undefined;
+}).catch(complain);

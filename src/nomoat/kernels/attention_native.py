@@ -39,7 +39,7 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """The weighted values (T, H, C), and each head's largest score and inverse sum (T, H, 2).
 
-    ``on_tiles``: every float32 number is taken as the sum of two in bfloat16, where the machine has tiles for it.
+    ``on_tiles``: every float32 number is taken as the sum of two in bfloat16, where ``native.has_tiles``.
     """
     q, k, v = _heads_together(q), _heads_together(k), _heads_together(v)
     keys, queries = _rows(q, k, v, shape)
@@ -47,7 +47,7 @@ def forward(
     failed = _library().nm_attention(
         native.chosen(instruction_set),
         torch.get_num_threads(),
-        int(on_tiles),
+        int(on_tiles and native.has_tiles()),
         *_places(q, k, v, keys),
         queries.data_ptr(),
         *_sizes(shape),

@@ -174,6 +174,16 @@ def test_tiles_give_attention_within_the_parts_they_keep(
 
 
 @tiles
+def test_tiles_are_left_alone_where_kernels_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = inputs((70,), 4, 2, 24)
+    shape = Shape((70,), 0.2)
+    plain, _ = attention_native.forward(q, k, v, shape)
+    assert not torch.equal(attention_native.forward(q, k, v, shape, on_tiles=True)[0], plain)
+    monkeypatch.setenv("NOMOAT_KERNELS", "avx512")
+    assert torch.equal(attention_native.forward(q, k, v, shape, on_tiles=True)[0], plain)
+
+
+@tiles
 @pytest.mark.parametrize("window", [None, 50])
 def test_on_tiles_too_a_document_read_in_parts_is_the_document(window: int | None) -> None:
     q, k, v = inputs((150,), 4, 2, 24)

@@ -9,9 +9,8 @@ from typing import Any
 from nomoat.cli.environment import Environment
 from nomoat.cli.exam import print_exam
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.cli.tables import print_table
-from nomoat.core.errors import UsageError
 from nomoat.judge.against import DuelOptions
 
 
@@ -26,9 +25,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     """Let them answer, judge, and print the exam and the win rate. Ends with 1 where the rate is withheld."""
     from nomoat.judge.against import against
 
-    done = render(against(read_flags(args, DuelOptions), env.store), env, json_lines=args.json)
-    if done is None:
-        raise UsageError("the duel ended without a result")
+    done = finished(against(read_flags(args, DuelOptions), env.store), env, json_lines=args.json)
     if not args.json:
         print_exam(done.result["exam"], env)
         print_duel(done.result, env)

@@ -8,9 +8,8 @@ from typing import Any
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.cli.tables import print_table
-from nomoat.core.errors import UsageError
 from nomoat.judge.examine import ExamOptions
 
 
@@ -25,9 +24,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     """Examine, and print a line for every part. Ends with 1 where the judge failed."""
     from nomoat.judge.examine import examine
 
-    done = render(examine(read_flags(args, ExamOptions), env.store), env, json_lines=args.json)
-    if done is None:
-        raise UsageError("the exam ended without a result")
+    done = finished(examine(read_flags(args, ExamOptions), env.store), env, json_lines=args.json)
     if not args.json:
         print_exam(done.result, env)
     return 0 if done.result["passed"] else 1

@@ -6,8 +6,7 @@ import argparse
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render
-from nomoat.core.errors import UsageError
+from nomoat.cli.render import finished
 from nomoat.core.records import Done
 from nomoat.export.options import ExportOptions
 
@@ -35,9 +34,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     """Export, and print the receipt."""
     from nomoat.export.job import export
 
-    done = render(export(read_flags(args, ExportOptions), env.store), env, json_lines=args.json)
-    if done is None:
-        raise UsageError("the export ended without a result")
+    done = finished(export(read_flags(args, ExportOptions), env.store), env, json_lines=args.json)
     if not args.json:
         env.print(_receipt(done))
     return 0

@@ -9,9 +9,8 @@ from typing import Any
 from nomoat.cli.environment import Environment
 from nomoat.cli.exam import print_exam
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.cli.tables import print_table
-from nomoat.core.errors import UsageError
 from nomoat.judge.grade import GradeOptions
 
 
@@ -25,9 +24,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     """Rate, and print the exam and the mean ratings. Ends with 1 where they are withheld."""
     from nomoat.judge.grade import grade
 
-    done = render(grade(read_flags(args, GradeOptions), env.store), env, json_lines=args.json)
-    if done is None:
-        raise UsageError("the grading ended without a result")
+    done = finished(grade(read_flags(args, GradeOptions), env.store), env, json_lines=args.json)
     if not args.json:
         print_exam(done.result["exam"], env)
         print_grades(done.result, env)

@@ -8,9 +8,8 @@ from typing import Any
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.cli.tables import print_facts, print_table
-from nomoat.core.errors import UsageError
 from nomoat.judge.options import JudgeOptions, TaskOptions
 
 _LONGEST_LINE = 300
@@ -30,9 +29,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         return _run_tasks(args, env)
     from nomoat.judge.compare import judge
 
-    done = render(judge(read_flags(args, JudgeOptions), env.store), env, json_lines=args.json)
-    if done is None:
-        raise UsageError("the judgement ended without a result")
+    done = finished(judge(read_flags(args, JudgeOptions), env.store), env, json_lines=args.json)
     if not args.json:
         print_result(done.result, env, failures=max(0, args.failures))
         env.print(f"\nevery row: {done.path}")
@@ -42,9 +39,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
 def _run_tasks(args: argparse.Namespace, env: Environment) -> int:
     from nomoat.judge.tasks import run_tasks
 
-    done = render(run_tasks(read_flags(args, TaskOptions), env.store), env, json_lines=args.json)
-    if done is None:
-        raise UsageError("the tasks ended without a result")
+    done = finished(run_tasks(read_flags(args, TaskOptions), env.store), env, json_lines=args.json)
     if not args.json:
         print_tasks(done.result, env)
     return 0

@@ -9,9 +9,8 @@ from typing import Any
 from nomoat.cli.environment import Environment
 from nomoat.cli.exam import print_exam
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.cli.tables import print_table
-from nomoat.core.errors import UsageError
 from nomoat.judge.rank import RankOptions
 
 
@@ -25,9 +24,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     """Rate, and print the exam and the ratings. Ends with 1 where they are withheld."""
     from nomoat.judge.rank import rank
 
-    done = render(rank(read_flags(args, RankOptions), env.store), env, json_lines=args.json)
-    if done is None:
-        raise UsageError("the ranking ended without a result")
+    done = finished(rank(read_flags(args, RankOptions), env.store), env, json_lines=args.json)
     if not args.json:
         print_rank(done.result, env)
     return 1 if done.result["withheld"] else 0

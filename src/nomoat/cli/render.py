@@ -8,6 +8,7 @@ from typing import Any
 
 from nomoat.cli.environment import Environment
 from nomoat.core.amounts import duration, size
+from nomoat.core.errors import NomoatError
 from nomoat.core.records import Done, Eval, Note, Progress, Record, Sample, Saved, Step, as_json
 
 
@@ -20,6 +21,14 @@ def render(records: Iterable[Record], env: Environment, *, json_lines: bool) -> 
             screen.show(record)
             if isinstance(record, Done):
                 done = record
+    return done
+
+
+def finished(records: Iterable[Record], env: Environment, *, json_lines: bool) -> Done:
+    """As ``render``, for work that always ends with ``Done``. Raises ``NomoatError`` where there was none."""
+    done = render(records, env, json_lines=json_lines)
+    if done is None:
+        raise NomoatError("the work ended without a result", hint="a fault of ours: please report the command")
     return done
 
 

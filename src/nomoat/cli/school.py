@@ -8,9 +8,8 @@ from typing import Any
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.cli.tables import print_table
-from nomoat.core.errors import UsageError
 from nomoat.judge.school import SchoolOptions
 
 
@@ -25,9 +24,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     """Teach, and print both exams beside each other. Ends with 1 where the judge fails the second one too."""
     from nomoat.judge.school import school
 
-    done = render(school(read_flags(args, SchoolOptions), env.store), env, json_lines=args.json)
-    if done is None:
-        raise UsageError("the school ended without a result")
+    done = finished(school(read_flags(args, SchoolOptions), env.store), env, json_lines=args.json)
     if not args.json:
         print_school(done.result, env)
     return 0 if done.result["after"]["passed"] else 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render
+from nomoat.cli.render import finished, render
 from nomoat.cli.stack_tables import print_report, print_search
 from nomoat.core.errors import UsageError
 from nomoat.core.records import Done
@@ -91,9 +91,7 @@ def _searched(opened: OpenStack, args: argparse.Namespace, env: Environment) -> 
 
     options = read_flags(args, SkillOptions)
     records = search(opened, options, env.store, _scoring(opened, options, env))
-    done = render(records, env, json_lines=args.json)
-    if done is None:
-        raise UsageError("the search ended without a result")
+    done = finished(records, env, json_lines=args.json)
     if not args.json:
         print_search(done, env)
     weights = done.result["weights"]

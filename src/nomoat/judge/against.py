@@ -11,12 +11,13 @@ from nomoat.core.errors import UsageError
 from nomoat.core.options import option
 from nomoat.core.records import Done, Record, Sample, Saved
 from nomoat.core.store import Store
+from nomoat.judge import shared_options
 from nomoat.judge.contest import answered, contestant_name, read_topics
 from nomoat.judge.duel import duel
 from nomoat.judge.exam import Exam
 from nomoat.judge.examine import labelled_pairs
 from nomoat.judge.examinee import Examinee, Reads, open_judge
-from nomoat.judge.manner import MANNERS, examined, room_for
+from nomoat.judge.manner import examined, room_for
 from nomoat.judge.pairwise import Asked, Pair, Verdict, verdicts
 from nomoat.judge.saved import Judged, save_contest
 from nomoat.judge.topics import Topic, pair_of
@@ -28,26 +29,21 @@ class DuelOptions:
 
     model_a: str = option("", "a base, an adapter, a stack, or a file of answers", metavar="A")
     model_b: str = option("", "another", metavar="B")
-    data: str = option(
-        "", "questions: a data set (its test rows), a file of rows, of MT-bench or of AlpacaEval", metavar="NAME|PATH"
-    )
-    references: str = option("", "MT-bench's file of right answers, shown to the judge", metavar="PATH")
-    judge: str = option("", "the judge: a base, an adapter, a stack, or URL#MODEL", metavar="JUDGE")
-    pairs: str = option("", "labelled pairs for the judge's exam: a file, or votes:ARENA", metavar="PATH")
-    verdict: str = option(
-        "likelihood", "how it judges: at once, after writing a review, or as the exam shows better", choices=MANNERS
-    )
-    exam_limit: int = option(60, "examine on the first N labelled pairs; 0: all", metavar="N")
-    limit: int = option(0, "ask the first N questions only; 0: all", metavar="N")
-    max_tokens: int = option(256, "the longest answer in tokens", metavar="N")
-    max_batch: int = option(16, "answers written at the same time", metavar="N")
+    data: str = shared_options.questions()
+    references: str = shared_options.references()
+    judge: str = shared_options.judge()
+    pairs: str = shared_options.labelled()
+    verdict: str = shared_options.verdict()
+    exam_limit: int = shared_options.exam_limit()
+    limit: int = shared_options.limit()
+    max_tokens: int = shared_options.max_tokens()
+    max_batch: int = shared_options.max_batch()
     save: str = option("", "write answers and verdicts here, as MT-bench or AlpacaEval have them", metavar="FOLDER")
     seed: int = option(0, "of the bootstrap")
 
     def __post_init__(self) -> None:
-        for name, value in (("data", self.data), ("judge", self.judge), ("pairs", self.pairs)):
-            if not value:
-                raise UsageError(f"--{name} is missing", hint="a duel needs questions, a judge, and pairs for its exam")
+        hint = "a duel needs questions, a judge, and pairs for its exam"
+        shared_options.check_given(hint, data=self.data, judge=self.judge, pairs=self.pairs)
 
 
 def against(options: DuelOptions, store: Store) -> Iterator[Record]:

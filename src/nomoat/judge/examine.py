@@ -11,10 +11,11 @@ from nomoat.core.options import option
 from nomoat.core.records import Done, Note, Record
 from nomoat.core.store import Store
 from nomoat.data.preferences import Preference
+from nomoat.judge import shared_options
 from nomoat.judge.agreement import agreements
 from nomoat.judge.examinee import Reads, open_judge
 from nomoat.judge.lessons import VOTES, read_pairs
-from nomoat.judge.manner import MANNERS, examined, room_for
+from nomoat.judge.manner import examined, room_for
 from nomoat.judge.votes import votes
 
 
@@ -22,11 +23,9 @@ from nomoat.judge.votes import votes
 class ExamOptions:
     """Who is examined, and on what."""
 
-    judge: str = option("", "the judge: a base, an adapter, a stack, or URL#MODEL", metavar="JUDGE")
+    judge: str = shared_options.judge()
     pairs: str = option("", "labelled pairs: rows of prompt, chosen, rejected; or votes:ARENA", metavar="PATH")
-    verdict: str = option(
-        "likelihood", "how it judges: at once, after writing a review, or as the exam shows better", choices=MANNERS
-    )
+    verdict: str = shared_options.verdict()
     limit: int = option(60, "examine on the first N pairs; 0: all", metavar="N")
     seed: int = option(0, "which answer stands first")
 

@@ -15,13 +15,13 @@ from nomoat.core.options import option
 from nomoat.core.records import Done, Record, Saved
 from nomoat.core.store import Store
 from nomoat.engine.names import open_stack
-from nomoat.judge import mt_bench
+from nomoat.judge import mt_bench, shared_options
 from nomoat.judge.contest import Said, answered, contestant_name, read_topics
 from nomoat.judge.examine import labelled_pairs
 from nomoat.judge.examinee import reads_of
 from nomoat.judge.familiar import own_words
 from nomoat.judge.grading import Exhibit, Rubric, asks, grading_judge, ratings
-from nomoat.judge.manner import MANNERS, examined, room_for
+from nomoat.judge.manner import examined, room_for
 from nomoat.judge.measure import Subject
 from nomoat.judge.mt_bench import Score
 from nomoat.judge.prometheus import read_labelled
@@ -39,31 +39,24 @@ class GradeOptions:
     """Whose answers are rated, by whom and by what."""
 
     model: str = option("", "a base, an adapter, a stack, or a file of answers", metavar="MODEL")
-    data: str = option(
-        "", "questions: a data set (its test rows), a file of rows, of MT-bench or of AlpacaEval", metavar="NAME|PATH"
-    )
-    references: str = option("", "MT-bench's file of right answers, shown to the judge", metavar="PATH")
+    data: str = shared_options.questions()
+    references: str = shared_options.references()
     judge: str = option("", "the judge: a base, an adapter, or a stack", metavar="JUDGE")
-    pairs: str = option("", "labelled pairs for the judge's exam: a file, or votes:ARENA", metavar="PATH")
+    pairs: str = shared_options.labelled()
     scores: str = option("", "rated answers (Prometheus) to compare the judge's ratings with", metavar="PATH")
     rubric: str = option("", "a text file that says what a good answer is; else ours", metavar="PATH")
     scale: str = option("1-10", "lowest and highest rating", metavar="LOW-HIGH")
-    verdict: str = option(
-        "likelihood", "how it rates: at once, after writing a review, or as the exam shows better", choices=MANNERS
-    )
-    exam_limit: int = option(60, "examine on the first N labelled pairs; 0: all", metavar="N")
-    limit: int = option(0, "ask the first N questions only; 0: all", metavar="N")
-    max_tokens: int = option(256, "the longest answer in tokens", metavar="N")
-    max_batch: int = option(16, "answers written at the same time", metavar="N")
+    verdict: str = shared_options.verdict()
+    exam_limit: int = shared_options.exam_limit()
+    limit: int = shared_options.limit()
+    max_tokens: int = shared_options.max_tokens()
+    max_batch: int = shared_options.max_batch()
     save: str = option("", "write answers and ratings here, as MT-bench has them", metavar="FOLDER")
     seed: int = option(0, "of the bootstrap")
 
     def __post_init__(self) -> None:
-        for name, value in (("data", self.data), ("judge", self.judge), ("pairs", self.pairs)):
-            if not value:
-                raise UsageError(
-                    f"--{name} is missing", hint="grading needs questions, a judge, and pairs for its exam"
-                )
+        hint = "grading needs questions, a judge, and pairs for its exam"
+        shared_options.check_given(hint, data=self.data, judge=self.judge, pairs=self.pairs)
 
 
 def grade(options: GradeOptions, store: Store) -> Iterator[Record]:

@@ -17,12 +17,13 @@ from nomoat.core.errors import DataError, UsageError
 from nomoat.core.options import option
 from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Store
+from nomoat.judge import shared_options
 from nomoat.judge.against import sit_exam
 from nomoat.judge.contest import Said, chosen, read_given, read_topics
 from nomoat.judge.exam import Exam
 from nomoat.judge.examinee import open_judge
 from nomoat.judge.given import battles_of, rates_against
-from nomoat.judge.manner import MANNERS, room_for
+from nomoat.judge.manner import room_for
 from nomoat.judge.pairwise import Pair, verdicts
 from nomoat.judge.ratings import Battle, Ratings, Winner, rate
 from nomoat.judge.saved import Judged, save_contest
@@ -36,15 +37,13 @@ class RankOptions:
     answers: str = option("", "a folder of models' answers (MT-bench or AlpacaEval), or judgments", metavar="PATH")
     judgments: bool = option(False, "PATH holds judgments or votes: rate by those, ask nobody")
     data: str = option("", "the questions", metavar="PATH")
-    references: str = option("", "MT-bench's file of right answers, shown to the judge", metavar="PATH")
-    judge: str = option("", "the judge: a base, an adapter, a stack, or URL#MODEL", metavar="JUDGE")
-    pairs: str = option("", "labelled pairs for the judge's exam: a file, or votes:ARENA", metavar="PATH")
-    verdict: str = option(
-        "likelihood", "how it judges: at once, after writing a review, or as the exam shows better", choices=MANNERS
-    )
-    exam_limit: int = option(60, "examine on the first N labelled pairs; 0: all", metavar="N")
+    references: str = shared_options.references()
+    judge: str = shared_options.judge()
+    pairs: str = shared_options.labelled()
+    verdict: str = shared_options.verdict()
+    exam_limit: int = shared_options.exam_limit()
     battles: int = option(300, "pairs of answers to judge", metavar="N")
-    limit: int = option(0, "the first N questions only; 0: all", metavar="N")
+    limit: int = shared_options.limit()
     prior: float = option(1.0, "ties of every model with an average one; 0: none, which needs a finite answer")
     save: str = option("", "write the verdicts here, as MT-bench or AlpacaEval have them", metavar="FOLDER")
     seed: int = option(0, "which pairs are drawn, and the bootstrap")
@@ -52,10 +51,9 @@ class RankOptions:
     def __post_init__(self) -> None:
         if self.prior < 0 or self.battles < 1:
             raise UsageError("--prior cannot be negative, nor --battles less than 1")
-        needed = () if self.judgments else (("data", self.data), ("judge", self.judge), ("pairs", self.pairs))
-        for name, value in needed:
-            if not value:
-                raise UsageError(f"--{name} is missing", hint="or give judgments and --judgments")
+        if not self.judgments:
+            hint = "or give judgments and --judgments"
+            shared_options.check_given(hint, data=self.data, judge=self.judge, pairs=self.pairs)
 
 
 def rank(options: RankOptions, store: Store) -> Iterator[Record]:

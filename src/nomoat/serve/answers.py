@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from fastapi import Request as HttpRequest
+from fastapi import Response
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from nomoat.core.errors import Interrupted
 from nomoat.engine.request import Piece, Request
 from nomoat.engine.service import Service, Ticket
+from nomoat.serve.events import SSE_TYPE, STREAM_HEADERS
 
 T = TypeVar("T")
 
@@ -63,6 +66,29 @@ class Answers:
         for number in self._open:
             self._service.cancel(self._tickets[number])
         self._open.clear()
+
+
+async def answered(
+    http: HttpRequest,
+    service: Service,
+    requests: Sequence[Request],
+    stream: Callable[[Answers], AsyncIterator[bytes]] | None,
+    whole: Callable[[Answers], Awaitable[dict[str, Any]]],
+    *,
+    media_type: str = SSE_TYPE,
+) -> Response:
+    """The reply to a request: as it is written where there is a ``stream``, which closes the answers; else whole.
+
+    Raises what the engine refuses a request with, before anything is sent.
+    """
+    answers = Answers(service)
+    answers.ask(*requests)
+    if stream is not None:
+        return StreamingResponse(stream(answers), media_type=media_type, headers=STREAM_HEADERS)
+    try:
+        return JSONResponse(await while_connected(http, whole(answers)))
+    finally:
+        answers.close()
 
 
 async def while_connected(http: HttpRequest, work: Awaitable[T]) -> T:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 
 from nomoat.core.errors import NomoatError
 from nomoat.engine.request import Piece
 from nomoat.engine.request import Request as EngineRequest
 from nomoat.model.template import prompt_ids
-from nomoat.serve.answers import Answers, while_connected
+from nomoat.serve.answers import Answers, answered
 from nomoat.serve.body import read_body
 from nomoat.serve.desk import Desk, Prompt, Tally, aside, engine_requests, fit_prompt, new_id, reply_head, usage
 from nomoat.serve.errors import RequestError, openai_body
-from nomoat.serve.events import DONE, SSE_TYPE, STREAM_HEADERS, sse
+from nomoat.serve.events import DONE, sse
 from nomoat.serve.fields import MAX_TOP_LOGPROBS, SamplingFields
 from nomoat.serve.forms import ResponseFormat, grammar_for
 from nomoat.serve.grammar import Grammar
@@ -77,14 +77,8 @@ def routes(desk: Desk) -> APIRouter:
         body = await read_body(http, ChatBody)
         outfit = await desk.outfit(body)
         talk = await aside(prepare, desk, body, outfit)
-        answers = Answers(desk.service)
-        answers.ask(*talk.requests)
-        if body.stream:
-            return StreamingResponse(_stream(desk, talk, answers), media_type=SSE_TYPE, headers=STREAM_HEADERS)
-        try:
-            return JSONResponse(await while_connected(http, _whole(desk, talk, answers)))
-        finally:
-            answers.close()
+        stream = partial(_stream, desk, talk) if body.stream else None
+        return await answered(http, desk.service, talk.requests, stream, partial(_whole, desk, talk))
 
     return router
 

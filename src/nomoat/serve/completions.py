@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 
 from nomoat.core.errors import NomoatError
 from nomoat.engine.generate import text_ids
 from nomoat.engine.request import Piece
 from nomoat.engine.request import Request as EngineRequest
-from nomoat.serve.answers import Answers, while_connected
+from nomoat.serve.answers import Answers, answered
 from nomoat.serve.body import read_body
 from nomoat.serve.desk import Desk, Prompt, Tally, aside, engine_requests, fit_prompt, reply_head, usage
 from nomoat.serve.errors import RequestError, openai_body
-from nomoat.serve.events import DONE, SSE_TYPE, STREAM_HEADERS, sse
+from nomoat.serve.events import DONE, sse
 from nomoat.serve.fields import MAX_TOP_LOGPROBS, SamplingFields, Text
 from nomoat.serve.forms import ResponseFormat, grammar_for
 from nomoat.serve.logprobs import Scored, completion_logprobs
@@ -72,14 +72,8 @@ def routes(desk: Desk) -> APIRouter:
         body = await read_body(http, CompletionBody)
         outfit = await desk.outfit(body)
         work = await aside(prepare, desk, body, outfit)
-        answers = Answers(desk.service)
-        answers.ask(*work.requests)
-        if body.stream:
-            return StreamingResponse(_stream(work, answers), media_type=SSE_TYPE, headers=STREAM_HEADERS)
-        try:
-            return JSONResponse(await while_connected(http, _whole(work, answers)))
-        finally:
-            answers.close()
+        stream = partial(_stream, work) if body.stream else None
+        return await answered(http, desk.service, work.requests, stream, partial(_whole, work))
 
     return router
 

@@ -6,22 +6,23 @@ import json
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 
 import nomoat
 from nomoat.core.errors import NomoatError
 from nomoat.engine.request import Piece
 from nomoat.engine.request import Request as EngineRequest
-from nomoat.serve.answers import Answers, while_connected
+from nomoat.serve.answers import Answers, answered
 from nomoat.serve.body import read_body
 from nomoat.serve.chat import prepare
 from nomoat.serve.completions import prepare as prepare_completion
 from nomoat.serve.desk import Desk, Tally, aside
 from nomoat.serve.errors import ollama_body
-from nomoat.serve.events import NDJSON_TYPE, STREAM_HEADERS, ndjson
+from nomoat.serve.events import NDJSON_TYPE, ndjson
 from nomoat.serve.ollama_body import ChatRequest, GenerateRequest, ShowRequest, chat_of, chat_of_prompt, completion_of
 from nomoat.serve.ollama_models import shown, tags
 from nomoat.serve.tool_calls import Call, CallReader
@@ -122,14 +123,8 @@ class Reply:
 async def _answered(
     desk: Desk, http: Request, reply: Reply, requests: list[EngineRequest], *, stream: bool
 ) -> Response:
-    answers = Answers(desk.service)
-    answers.ask(*requests)
-    if stream:
-        return StreamingResponse(_stream(reply, answers), media_type=NDJSON_TYPE, headers=STREAM_HEADERS)
-    try:
-        return JSONResponse(await while_connected(http, _whole(reply, answers)))
-    finally:
-        answers.close()
+    told = partial(_stream, reply) if stream else None
+    return await answered(http, desk.service, requests, told, partial(_whole, reply), media_type=NDJSON_TYPE)
 
 
 async def _whole(reply: Reply, answers: Answers) -> dict[str, Any]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
 
 from nomoat.core.errors import NomoatError
-from nomoat.serve.answers import Answers, while_connected
+from nomoat.serve.answers import Answers, answered
 from nomoat.serve.body import read_body
 from nomoat.serve.chat import Conversation, prepare, read_answer
 from nomoat.serve.desk import Desk, Tally, aside, new_id
 from nomoat.serve.errors import openai_body
-from nomoat.serve.events import SSE_TYPE, STREAM_HEADERS, sse
+from nomoat.serve.events import sse
 from nomoat.serve.responses_body import ResponsesBody, chat_body
 from nomoat.serve.tool_calls import Call
 
@@ -30,14 +30,8 @@ def routes(desk: Desk) -> APIRouter:
         chat = chat_body(body)
         talk = await aside(prepare, desk, chat, await desk.outfit(chat))
         reply = Reply(body, talk)
-        answers = Answers(desk.service)
-        answers.ask(*talk.requests)
-        if body.stream:
-            return StreamingResponse(_stream(reply, answers), media_type=SSE_TYPE, headers=STREAM_HEADERS)
-        try:
-            return JSONResponse(await while_connected(http, _whole(reply, answers)))
-        finally:
-            answers.close()
+        stream = partial(_stream, reply) if body.stream else None
+        return await answered(http, desk.service, talk.requests, stream, partial(_whole, reply))
 
     return router
 

@@ -36,8 +36,9 @@ function table(parts) {
   const rows = parts.map((part) => {
     const { value, low, high } = part.share;
     const cells = [part.name, `${percent(value)} (${percent(low)} to ${percent(high)})`, part.passed ? "passed" : "failed"];
-    const row = element("tr", part.passed ? "" : "bad");
-    row.append(...cells.map((cell) => element("td", "", cell)), element("td", "", part.passed ? part.summary : part.remedy));
+    const row = element("tr", "");
+    row.append(...cells.map((cell) => element("td", cell === "failed" ? "bad" : "", cell)));
+    row.append(element("td", "", part.passed ? part.summary : part.remedy));
     return row;
   });
   at("parts").replaceChildren(...rows);
@@ -57,6 +58,7 @@ function tell(record) {
   } else if (record.record === "done") {
     say(DONE[record.what](record.result));
     table(record.result.parts ?? []);
+    if (record.result.parts) at("notes").replaceChildren(); // the table says it part by part
   }
 }
 

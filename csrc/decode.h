@@ -32,10 +32,11 @@ struct Model {
     double norm_eps, softmax_scale, softcap, residual_scale;
 };
 
-struct Lora {  // adds b . (a . x) * scaling
+struct Lora {  // adds b . (a . x) * scaling + bias
     const float *a, *b;  // (rank, cols), (rows, rank); null: nothing at this matrix
     int64_t rank;
     double scaling;
+    const float* bias;  // (rows,) or null
 };
 
 struct Worn {

@@ -101,6 +101,9 @@ private:
                 const float scale = static_cast<float>(share.lora.scaling * share.strength);
                 std::for_each(low, low + size, [=](float& value) { value *= scale; });
                 float* y = share.target.y + share.row * n;
+                if (share.lora.bias != nullptr) {
+                    add_to_rows(share.lora.bias, static_cast<float>(share.strength), y, share.rows, n);
+                }
                 stage_.push_back(floats(share.lora.b, n, rank, low, share.rows, y, n, true));
                 cols = std::max(cols, rank);
             }
@@ -167,9 +170,15 @@ private:
     }
 
     void add_bias(const Matrix& w, float* y) const {
-        for (int64_t i = 0; i < step_.rows && w.bias != nullptr; ++i) {
-            for (int64_t r = 0; r < w.rows; ++r) {
-                y[i * w.rows + r] += w.bias[r];
+        if (w.bias != nullptr) {
+            add_to_rows(w.bias, 1.0f, y, step_.rows, w.rows);
+        }
+    }
+
+    static void add_to_rows(const float* bias, float strength, float* y, int64_t rows, int64_t n) {
+        for (int64_t i = 0; i < rows; ++i) {
+            for (int64_t r = 0; r < n; ++r) {
+                y[i * n + r] += strength * bias[r];
             }
         }
     }

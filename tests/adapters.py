@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from nomoat.model.adapter_files import save_adapter
-from nomoat.model.adapters import Adapter, AdapterConfig
+from nomoat.model.adapters import Adapter, AdapterConfig, is_embedding
 from nomoat.model.load import Base
 from nomoat.stack.update import updates_of
 
@@ -20,6 +20,15 @@ def random_adapter(base: Base, name: str, seed: int, *, spread: float = 0.1, **c
     with torch.no_grad():
         for parameter in adapter.parameters().values():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * spread)
+    return adapter
+
+
+def with_random_biases(adapter: Adapter, seed: int, *modules: str, spread: float = 0.1) -> Adapter:
+    """The adapter with biases on its modules, on those alone whose names end so where some are named."""
+    generator = torch.Generator().manual_seed(seed)
+    for module, delta in adapter.deltas.items():
+        if not is_embedding(module) and (not modules or module.endswith(modules)):
+            delta.bias = torch.randn(delta.lora_B.shape[0], generator=generator) * spread
     return adapter
 
 

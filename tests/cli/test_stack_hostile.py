@@ -92,7 +92,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], int, str]] = {
             "base_model.model.model.layers.99.mlp.up_proj.lora_B.weight": np.ones((64, 2), np.float32),
         })), 6, "no module",
     ),
-    "bias": (in_config(bias="all"), 5, "bias"),
+    "bias": (in_config(bias="some"), 5, "bias"),
+    "a bias of nothing": (
+        lambda folder: (in_config(bias="all")(folder),
+                        in_weights(lambda t: t.update({f"{Q}.bias": np.ones(7, np.float32)}))(folder))[0],
+        6, "no bias",
+    ),
     "saved modules": (in_config(modules_to_save=["lm_head"]), 5, "modules_to_save"),
     "pickled": (pickled, 5, "can run code"),
     "cut short": (cut_short, 5, "does not fit a file"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from adapters import strong_adapter
+from adapters import strong_adapter, with_random_biases
 from llama_cpp import Served, compare
+from nomoat.core.errors import UsageError
 from nomoat.engine.names import Worn
 from nomoat.export.gguf_model import Merge, write_model
 from nomoat.export.presets import PRESETS
@@ -53,6 +55,16 @@ def check(base: Base, worn: Worn, folder: Path) -> None:
     again = load_base(folder / "out.gguf")
     assert again.tokenizer.eos_ids == base.tokenizer.eos_ids
     assert again.tokenizer.encode("ab cd<|im_end|>") == base.tokenizer.encode("ab cd<|im_end|>")
+
+
+@pytest.mark.parametrize("make", [family_file, family_folder])
+def test_biases_are_folded_in_where_the_base_has_them(make: Callable[[str, Path], Base], tmp_path: Path) -> None:
+    base = make("qwen2", tmp_path)
+    plain, dora = (adapter for adapter, _ in stack(base))
+    biased = with_random_biases(plain, 1, "q_proj", "v_proj", spread=0.5)
+    check(base, ((biased, 0.8), (with_random_biases(dora, 2, "k_proj", spread=0.5), 0.5)), tmp_path)
+    with pytest.raises(UsageError, match="a bias, and qwen2 has none"):
+        list(write_model(tmp_path / "no.gguf", Merge(base, ((with_random_biases(plain, 1), 1.0),), "F32")))
 
 
 @pytest.mark.parametrize("family", CASES)

@@ -45,7 +45,7 @@ def write_peft(folder: Path, base: Base, worn: Worn, *, name: str) -> Adapter:
     Raises ``UsageError`` for a stack with a DoRA in it, which no sum of factors can be.
     """
     adapter = _one_adapter(base, worn, name)
-    save_adapter(adapter, folder)
+    save_adapter(adapter, folder, base.decoder)
     if base.template.kind != "base":
         atomic_write(folder / TEMPLATE_FILE, base.template.source)
     return adapter

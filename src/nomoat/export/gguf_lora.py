@@ -33,8 +33,8 @@ _FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7}
 def write_lora(path: Path, base: Base, worn: Worn, *, name: str, type: str = "F32") -> None:
     """Write the sum of the stack as one LoRA file for ``base``.
 
-    Raises ``UsageError`` for what no LoRA of llama.cpp can say: DoRA, and embeddings or a head where the base has one
-    matrix for both.
+    Raises ``UsageError`` for what no LoRA of llama.cpp can say: DoRA, biases, and embeddings or a head where the base
+    has one matrix for both.
     """
     check_can_be_lora(base, worn)
     together = weighted_sum([(updates_of(adapter), weight) for adapter, weight in worn])
@@ -66,6 +66,8 @@ def check_can_be_lora(base: Base, worn: Worn) -> None:
     for adapter, _ in worn:
         if any(delta.magnitude is not None for delta in adapter.deltas.values()):
             raise UsageError(f"adapter {adapter.name!r} is a DoRA, which scales whole rows of the base", hint=hint)
+        if any(delta.bias is not None for delta in adapter.deltas.values()):
+            raise UsageError(f"adapter {adapter.name!r} has biases, which no LoRA of llama.cpp holds", hint=hint)
         for module in adapter.deltas:
             if base.decoder.config.tied and (module == "lm_head" or is_embedding(module)):
                 raise UsageError(

@@ -19,11 +19,14 @@ from nomoat.export.layout import row_order, tensor_name
 from nomoat.export.merged import merged_rows, touches
 from nomoat.export.presets import PRESETS, type_of
 from nomoat.formats.gguf import GgufFile
-from nomoat.formats.gguf_write import PlannedTensor, Value, stream_gguf
+from nomoat.formats.gguf_write import PlannedTensor, Value, float_tensor, stream_gguf
 from nomoat.formats.quantize import quantize
 from nomoat.formats.weights import Bytes, Floats
+from nomoat.model.adapter_bias import biases_of
 from nomoat.model.adapters import adaptable
+from nomoat.model.gguf_config import gguf_tensor_name
 from nomoat.model.load import Base
+from nomoat.stack.merge_weight import stacked_biases
 
 _ALWAYS_TIED = ("gemma2",)  # llama.cpp knows no head of their own
 
@@ -85,15 +88,33 @@ def plan_tensors(merge: Merge, source: GgufFile | None) -> list[PlannedTensor]:
     config = merge.base.decoder.config
     modules = [module for module in adaptable(merge.base.decoder) if module != "lm_head" or parted or not config.tied]
     planned = {tensor_name(module, config): _planned(module, merge, parted) for module in modules}
+    biases = _biases(merge)
     if source is None:
-        return [*planned.values(), *side_tensors(merge.base)]
-    touched = {tensor_name(module, config) for module in modules if touches(merge.worn, module)}
+        return [*planned.values(), *(biases.get(tensor.name, tensor) for tensor in side_tensors(merge.base))]
+    touched = {tensor_name(module, config) for module in modules if touches(merge.worn, module)} | set(biases)
+    planned |= biases
     tensors = []
     for name in source.names():
         ready = planned.pop(name, None)
         as_it_stands = ready is None or (ready.type == source.type(name) and name not in touched)
         tensors.append(_carried(source, name) if ready is None or as_it_stands else ready)
     return tensors + list(planned.values())
+
+
+def _biases(merge: Merge) -> dict[str, PlannedTensor]:
+    """The biases that the stack changes, by their names in the file."""
+    found, config, theirs = {}, merge.base.decoder.config, biases_of(merge.base.decoder)
+    for module, added in stacked_biases(merge.worn).items():
+        if module not in theirs:
+            raise UsageError(
+                f"the stack gives {module} a bias, and {merge.base.name} has none to fold it into",
+                hint="serve it with nomoat serve, or export --to peft",
+            )
+        order = row_order(module, len(added), config)
+        bias = theirs[module] + added
+        name = gguf_tensor_name(f"{module}.bias", config.norms)
+        found[name] = float_tensor(name, (bias if order is None else bias[order]).numpy())
+    return found
 
 
 def _carried(source: GgufFile, name: str) -> PlannedTensor:

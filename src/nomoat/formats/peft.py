@@ -2,7 +2,9 @@
 
 Tensor names and shapes are those ``peft`` saves: ``base_model.model.<module>.lora_A.weight`` (rank, in) and
 ``.lora_B.weight`` (out, rank); for an embedding ``.lora_embedding_A`` (rank, V) and ``.lora_embedding_B`` (D, rank);
-for DoRA also ``.lora_magnitude_vector`` (out). A module of ``modules_to_save`` is there whole, as ``<module>.weight``.
+for DoRA also ``.lora_magnitude_vector`` (out), with ``lora_bias`` also ``.lora_B.bias`` (out). A module of
+``modules_to_save`` is there whole, as ``<module>.weight``; so are the base's biases where the adapter trained them, as
+``<module>.bias``, or ``<module>.base_layer.bias`` where the module has factors too.
 """
 
 from __future__ import annotations
@@ -30,10 +32,12 @@ PICKLED = "adapter_model.bin"
 
 _FACTOR = re.compile(
     r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,512})\."
-    r"(?P<part>lora_A\.weight|lora_B\.weight|lora_embedding_A|lora_embedding_B|lora_magnitude_vector(\.weight)?)"
+    r"(?P<part>lora_A\.weight|lora_B\.weight|lora_B\.bias|lora_embedding_A|lora_embedding_B|lora_magnitude_vector(\.weight)?)"
 )
 # peft adds a copy of the base's matrix when an embedding is adapted
 _BASE_COPY = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,512})\.base_layer\.weight")
+
+_BIAS = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,512}?)(\.base_layer)?\.bias")
 
 _WHOLE = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,512})\.weight")
 
@@ -52,7 +56,7 @@ class AdapterFiles:
     ``config`` is the whole of ``adapter_config.json``, ``tensors`` the factors by their full names, ``metadata`` the
     free text of the weights file. ``base_copies`` are the shapes, by module, of copies of base weights, which
     ``peft`` stores beside an adapted embedding and which are not read. ``saved`` are matrices, by module, that take the
-    base's place (``modules_to_save``).
+    base's place (``modules_to_save``), ``biases`` vectors that do (``bias``).
     """
 
     config: dict[str, Any]
@@ -60,6 +64,7 @@ class AdapterFiles:
     metadata: dict[str, str]
     base_copies: dict[str, tuple[int, ...]]
     saved: dict[str, Floats] = field(default_factory=dict)
+    biases: dict[str, Floats] = field(default_factory=dict)
 
 
 def read_adapter(folder: Path) -> AdapterFiles:
@@ -71,19 +76,21 @@ def read_adapter(folder: Path) -> AdapterFiles:
     config = read_object(folder / CONFIG)
     check_config(config, folder / CONFIG)
     file = _open_weights(folder)
-    whole = _whole_modules(config, {name: tensor.shape for name, tensor in file.tensors.items()}, file.path)
+    stored = {name: tensor.shape for name, tensor in file.tensors.items()}
+    whole, biases = _whole_modules(config, stored, file.path), _whole_biases(config, stored, file.path)
     copies = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for name, tensor in file.tensors.items():
         copy = _BASE_COPY.fullmatch(name)
         if copy:
             copies[copy["module"]] = tensor.shape
-        elif name not in whole:
+        elif name not in whole and name not in biases:
             shapes[name] = tensor.shape
     _check_shapes(shapes, file.path)
     tensors = {name: _floats(file, name) for name in shapes}
     saved = {module: _floats(file, name) for name, module in whole.items()}
-    return AdapterFiles(config, tensors, file.metadata, copies, saved)
+    held = {module: _floats(file, name) for name, module in biases.items()}
+    return AdapterFiles(config, tensors, file.metadata, copies, saved, held)
 
 
 def _whole_modules(config: Mapping[str, Any], shapes: Shapes, path: Path) -> dict[str, str]:
@@ -107,6 +114,21 @@ def _whole_modules(config: Mapping[str, Any], shapes: Shapes, path: Path) -> dic
     return found
 
 
+def _whole_biases(config: Mapping[str, Any], shapes: Shapes, path: Path) -> dict[str, str]:
+    """Tensor name -> module, for biases that take the base's place."""
+    if config.get("bias") in (None, "none"):
+        return {}
+    found: dict[str, str] = {}
+    for name, shape in shapes.items():
+        match = _BIAS.fullmatch(name) if _FACTOR.fullmatch(name) is None else None
+        if match is None:
+            continue
+        if len(shape) != 1 or match["module"] in found.values():
+            raise ShapeMismatch(f"{name!r} {shape} is not the one bias of its module", file=path)
+        found[name] = match["module"]
+    return found
+
+
 def write_adapter(
     folder: Path,
     config: Mapping[str, Any],
@@ -121,8 +143,9 @@ def write_adapter(
     """
     check_config(config, folder / CONFIG)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    whole = _whole_modules(config, shapes, folder / WEIGHTS)
-    _check_shapes({name: shape for name, shape in shapes.items() if name not in whole}, folder / WEIGHTS)
+    whole, biases = _whole_modules(config, shapes, folder / WEIGHTS), _whole_biases(config, shapes, folder / WEIGHTS)
+    factors = {name: shape for name, shape in shapes.items() if name not in whole and name not in biases}
+    _check_shapes(factors, folder / WEIGHTS)
     for name, tensor in tensors.items():
         _check_finite(name, tensor, folder / WEIGHTS)
     atomic_write(folder / WEIGHTS, encode(tensors, {"format": "pt", **(metadata or {})}))
@@ -168,8 +191,8 @@ def _check_module(module: str, parts: Shapes, path: Path) -> None:
     if a[0][0] > MAX_RANK:
         raise ShapeMismatch(f"module {module!r} has rank {a[0][0]}, more than {MAX_RANK}", file=path)
     for part, shape in parts.items():
-        if part.startswith("lora_magnitude") and shape != b[0][:1]:
-            raise ShapeMismatch(f"module {module!r}: magnitude {shape} is not {b[0][:1]}", file=path)
+        if (part.startswith("lora_magnitude") or part == "lora_B.bias") and shape != b[0][:1]:
+            raise ShapeMismatch(f"module {module!r}: {part} {shape} is not {b[0][:1]}", file=path)
 
 
 def _floats(file: SafetensorsFile, name: str) -> Floats:

@@ -19,9 +19,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]{1,512}")
 
 # What changes the arithmetic of an adapter in ways that nomoat does not have, and the values that mean "not used".
 _UNUSED: dict[str, tuple[Any, ...]] = {
-    "bias": (None, "none"),
     "fan_in_fan_out": (None, False),
-    "lora_bias": (None, False),
     "use_qalora": (None, False),
     "use_bdlora": (None, False),
     "target_parameters": (None, []),
@@ -53,7 +51,9 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
         )
     _check_rank("r", config.get("r"), path)
     _check_alpha("lora_alpha", config.get("lora_alpha"), path)
-    for key in ("use_dora", "use_rslora"):
+    if config.get("bias") not in (None, "none", "all", "lora_only"):
+        raise BadHeader(f"bias is {config['bias']!r:.40}, not none, all or lora_only", file=path)
+    for key in ("use_dora", "use_rslora", "lora_bias"):
         if config.get(key) not in (None, True, False):
             raise BadHeader(f"{key} is {config[key]!r:.40}, not true or false", file=path)
     _check_targets(config.get("target_modules"), path)

@@ -65,9 +65,9 @@ class Model(ctypes.Structure):
 
 
 class Lora(ctypes.Structure):
-    """What an adapter adds to one matrix: lora_A (R, in), lora_B (out, R); null where it adds nothing."""
+    """What an adapter adds to one matrix: lora_A (R, in), lora_B (out, R), null for nothing; bias (out,) or null."""
 
-    _fields_ = (("a", _address), ("b", _address), ("rank", _size), ("scaling", _real))
+    _fields_ = (("a", _address), ("b", _address), ("rank", _size), ("scaling", _real), ("bias", _address))
 
 
 class Worn(ctypes.Structure):
@@ -113,9 +113,10 @@ def matrix(data: Tensor, type: str, columns: int, bias: Tensor | None) -> Matrix
     return Matrix(data.data_ptr(), kind.ggml_id, rows, columns, row_stride, floats(bias, rows))
 
 
-def lora(a: Tensor, b: Tensor, columns: int, scaling: float) -> Lora:
-    """Describe ``scaling * b @ a``, (rows, R) and (R, columns). Raises ``ShapeMismatch``."""
-    return Lora(floats(a, a.shape[0], columns), floats(b, b.shape[0], a.shape[0]), a.shape[0], scaling)
+def lora(a: Tensor, b: Tensor, columns: int, scaling: float, bias: Tensor | None = None) -> Lora:
+    """Describe ``scaling * b @ a``, (rows, R) and (R, columns), and a bias (rows,). Raises ``ShapeMismatch``."""
+    rank, rows = a.shape[0], b.shape[0]
+    return Lora(floats(a, rank, columns), floats(b, rows, rank), rank, scaling, floats(bias, rows))
 
 
 def floats(tensor: Tensor | None, *shape: int) -> int | None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from nomoat.core.errors import AdapterMismatch, FormatError, UnsupportedType
 from nomoat.formats.peft import AdapterFiles, read_adapter, write_adapter
+from nomoat.model.adapter_bias import peft_form, take_whole
 from nomoat.model.adapters import SCORE, Adapter, AdapterConfig, adaptable, is_embedding, layer_of
 from nomoat.model.decoder import Decoder
 from nomoat.model.delta import Delta
@@ -26,6 +27,7 @@ _PREFIX = "base_model.model."
 _SUFFIXES = {
     ".lora_A.weight": "A",
     ".lora_B.weight": "B",
+    ".lora_B.bias": "bias",
     ".lora_embedding_A": "A",
     ".lora_embedding_B": "B",
     ".lora_magnitude_vector": "magnitude",
@@ -33,10 +35,11 @@ _SUFFIXES = {
 }
 
 
-def save_adapter(adapter: Adapter, folder: Path) -> None:
+def save_adapter(adapter: Adapter, folder: Path, base: Decoder | None = None) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors`` into an existing folder.
 
-    An anchored adapter (PiSSA) is written as the plain LoRA of twice the rank that it equals.
+    An anchored adapter (PiSSA) is written as the plain LoRA of twice the rank that it equals. ``base`` is needed for
+    biases beside DoRA or embeddings (``adapter_bias.py``). Raises ``UsageError`` where peft has no form for them.
     """
     anchored = any(delta.anchor is not None for delta in adapter.deltas.values())
     config = _doubled(adapter.config) if anchored else adapter.config
@@ -50,10 +53,11 @@ def save_adapter(adapter: Adapter, folder: Path) -> None:
             b = torch.cat([delta.lora_B.detach(), -held_b], dim=1)
             tensors[f"{_PREFIX}{module}.lora_A.weight"] = a.numpy()
             tensors[f"{_PREFIX}{module}.lora_B.weight"] = b.contiguous().numpy()
+    bias_keys, biases = peft_form(adapter, base)
     metadata = {}
     if adapter.base_fingerprint is not None:
         metadata[FINGERPRINT_KEY] = json.dumps(adapter.base_fingerprint.as_dict())
-    write_adapter(folder, _peft_config(adapter, config), tensors, metadata=metadata)
+    write_adapter(folder, _peft_config(adapter, config) | bias_keys, tensors | biases, metadata=metadata)
 
 
 def _doubled(config: AdapterConfig) -> AdapterConfig:
@@ -79,7 +83,6 @@ def _peft_config(adapter: Adapter, config: AdapterConfig) -> dict[str, Any]:
         "r": config.rank,
         "lora_alpha": config.alpha,
         "lora_dropout": 0.0,
-        "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
         "init_lora_weights": True,
@@ -117,7 +120,8 @@ def load_adapter(folder: Path, decoder: Decoder, *, name: str, base_name: str, f
     known = _stored_fingerprint(files.metadata)
     if known is not None and (why := known.difference(fingerprint)):
         raise AdapterMismatch(name, expected=trained_on, got=base_name, why=why)
-    _refuse_unsupported(files.config, folder)
+    if files.config.get("fan_in_fan_out"):
+        raise UnsupportedType("fan_in_fan_out adapters are for GPT-2's layers, which we do not run", file=folder)
     config = _config_from_peft(files.config)
     factors = _grouped(files.tensors, folder)
     weights = adaptable(decoder)
@@ -133,7 +137,12 @@ def load_adapter(folder: Path, decoder: Decoder, *, name: str, base_name: str, f
             why = f"it has no module {module!r} of {values.shape[0]}x{values.shape[1]}"
             raise AdapterMismatch(name, expected=trained_on, got=base_name, why=why)
         deltas[module] = whole_delta(module, torch.from_numpy(np.array(values)), weights[module])
-    config = with_whole(config, {module: deltas[module].rank for module in whole})
+    trained = set(deltas)
+    if (lacking := take_whole(deltas, files.biases, decoder)) is not None:
+        why = f"{lacking} has no bias of {len(files.biases[lacking])}"
+        raise AdapterMismatch(name, expected=trained_on, got=base_name, why=why)
+    biased = [module for module in deltas if module not in trained]
+    config = with_whole(config, {module: deltas[module].rank for module in (*whole, *biased)})
     score = _score(files, decoder.config.d_model, folder)
     return Adapter(name, dataclasses.replace(config, reward_head=score is not None), deltas, trained_on, known, score)
 
@@ -175,17 +184,6 @@ def _stored_fingerprint(metadata: Mapping[str, str]) -> Fingerprint | None:
     return Fingerprint.from_dict(values) if isinstance(values, dict) else None
 
 
-def _refuse_unsupported(config: Mapping[str, Any], folder: Path) -> None:
-    for key, fine in (
-        ("bias", ("none", None)),
-        ("lora_bias", (None, False)),
-    ):
-        if config.get(key) not in fine:
-            raise UnsupportedType(f"adapters with {key!r} = {config[key]!r} are not supported", file=folder)
-    if config.get("fan_in_fan_out"):
-        raise UnsupportedType("fan_in_fan_out adapters are for GPT-2's layers, which we do not run", file=folder)
-
-
 def _config_from_peft(config: Mapping[str, Any]) -> AdapterConfig:
     targets = config.get("target_modules") or ()
     return AdapterConfig(
@@ -224,7 +222,9 @@ def _delta(module: str, parts: dict[str, torch.Tensor], config: AdapterConfig, f
     if (magnitude is not None) != config.use_dora:
         raise FormatError(f"{module}: use_dora and the stored tensors disagree", file=folder)
     held = None if magnitude is None else nn.Parameter(magnitude.reshape(-1))
-    return Delta(nn.Parameter(a), nn.Parameter(b), config.scaling_of(module), held)
+    scaling = config.scaling_of(module)
+    bias = parts["bias"] * scaling if "bias" in parts and bool(parts["bias"].any()) else None  # peft's are all or none
+    return Delta(nn.Parameter(a), nn.Parameter(b), scaling, held, bias=bias)
 
 
 def _check_shape(delta: Delta, module: str, shape: tuple[int, int], name: str, trained_on: str, base_name: str) -> None:

@@ -23,8 +23,8 @@ class Delta:
     """``scaling * lora_B @ lora_A`` on one layer.
 
     Shapes: ``lora_A`` (R, in), ``lora_B`` (out, R), ``magnitude`` (out,) for DoRA. ``anchor`` is a frozen pair
-    subtracted from it (PiSSA starts away from zero on a base that must not change). On an embedding ``in`` is the
-    vocabulary.
+    subtracted from it (PiSSA starts away from zero on a base that must not change). ``bias`` (out,) is added as it
+    is, without the scaling. On an embedding ``in`` is the vocabulary, and there is no bias.
     """
 
     lora_A: nn.Parameter
@@ -32,6 +32,7 @@ class Delta:
     scaling: float
     magnitude: nn.Parameter | None = None
     anchor: tuple[Tensor, Tensor] | None = None
+    bias: Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -39,6 +40,8 @@ class Delta:
 
     def add_to(self, out: Tensor, x: Tensor, base: Tensor, weight: FrozenWeight, strength: float) -> Tensor:
         """``out`` plus this delta of ``x``. x (T, in), base = x W.T without bias (T, out)."""
+        if self.bias is not None:
+            out = out + self.bias * strength
         update = self._update(x, strength)
         if self.magnitude is None:
             return torch.addmm(out, *update)
@@ -166,15 +169,29 @@ def add_rows(out: Tensor, tokens: Tensor, stack: AnyStack, name: str) -> Tensor:
 
 
 def low_rank_pairs(stack: AnyStack, name: str) -> tuple[Pair, ...] | None:
-    """Every update at one module as a pair of factors; ``None`` where one is more than that (DoRA)."""
+    """Every update at one module as a pair of factors, for the bias of ``with_biases``.
+
+    ``None`` where one is more than that: a DoRA, a bias of some rows only, or one that learns.
+    """
+    mixed = isinstance(stack, MixedStack)
     runs = stack.runs if isinstance(stack, MixedStack) else [(stack, slice(None))]
     pairs: list[Pair] = []
     for own, rows in runs:
         for delta, strength in deltas_at(own, name):
             if delta.magnitude is not None:
                 return None
+            if delta.bias is not None and (mixed or delta.bias.requires_grad):
+                return None
             scale = delta.scaling * strength
             pairs.append(Pair(delta.lora_A, delta.lora_B, scale, rows))
             if delta.anchor is not None:
                 pairs.append(Pair(*delta.anchor, -scale, rows))
     return tuple(pairs)
+
+
+def with_biases(bias: Tensor | None, stack: AnyStack, name: str) -> Tensor | None:
+    """The base's bias at one module with those that the stack's adapters add, where all rows wear the same. (out,)."""
+    for delta, strength in deltas_at(stack, name):
+        if delta.bias is not None:
+            bias = delta.bias * strength if bias is None else bias + delta.bias * strength
+    return bias

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor, nn
 
 from nomoat.model.adapted import products
-from nomoat.model.delta import AnyStack, add_deltas, add_rows, low_rank_pairs
+from nomoat.model.delta import AnyStack, add_deltas, add_rows, low_rank_pairs, with_biases
 from nomoat.model.frozen import FrozenWeight, frozen_product
 from nomoat.model.parts import Part
 
@@ -39,7 +39,9 @@ class Linear(nn.Module):
     def _part(self, stack: AnyStack) -> Part | None:
         """This layer for ``products``, where its adapters are plain low-rank updates."""
         pairs = low_rank_pairs(stack, self.name)
-        return None if pairs is None else Part(self.weight.for_training() or self.weight, self.bias, pairs)
+        if pairs is None:
+            return None
+        return Part(self.weight.for_training() or self.weight, with_biases(self.bias, stack, self.name), pairs)
 
 
 def together(linears: Sequence[Linear], x: Tensor, stack: AnyStack) -> tuple[Tensor, ...]:

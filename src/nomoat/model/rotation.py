@@ -25,6 +25,8 @@ class Rotation:
 
 
 def _angles(positions: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-    steps = torch.tensor(rope.frequencies(), dtype=torch.float32, device=positions.device)
-    angles = positions.float()[:, None, None] * steps  # (T, 1, dim / 2)
-    return angles.cos() * rope.attention_factor, angles.sin() * rope.attention_factor
+    """In double precision: a float32 angle of position 1,000 is wrong by up to 3e-5, more than all else in a layer."""
+    steps = torch.tensor(rope.frequencies(), dtype=torch.float64)
+    angles = positions.cpu()[:, None, None] * steps  # (T, 1, dim / 2); not every device has float64
+    factor, device = rope.attention_factor, positions.device
+    return (angles.cos() * factor).float().to(device), (angles.sin() * factor).float().to(device)

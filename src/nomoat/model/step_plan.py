@@ -96,11 +96,14 @@ class AdapterTable:
     """
 
     tables: tuple[tuple[ctypes.Array[decode.Lora], float], ...]
-    _sources: tuple[tuple[Delta, Tensor, Tensor, float], ...]
+    _sources: tuple[tuple[Delta, Tensor, Tensor, float, Tensor | None], ...]
 
     def current(self) -> bool:
         """Whether the adapter still holds the tensors that were read; their numbers may have changed."""
-        return all(d.lora_A is a and d.lora_B is b and d.scaling == scaling for d, a, b, scaling in self._sources)
+        return all(
+            d.lora_A is a and d.lora_B is b and d.scaling == scaling and d.bias is bias
+            for d, a, b, scaling, bias in self._sources
+        )
 
 
 def table_of(adapter: Wearable, plan: Plan) -> AdapterTable | None:
@@ -108,21 +111,25 @@ def table_of(adapter: Wearable, plan: Plan) -> AdapterTable | None:
     deltas = adapter.deltas
     if any(delta.magnitude is not None for delta in deltas.values()):
         return None
-    factors = {name: (d.lora_A, d.lora_B, d.scaling) for name, d in deltas.items()}
-    anchors = {name: (*d.anchor, d.scaling) for name, d in deltas.items() if d.anchor is not None}
+    factors = {name: (d.lora_A, d.lora_B, d.scaling, d.bias) for name, d in deltas.items()}
+    anchors = {name: (*d.anchor, d.scaling, None) for name, d in deltas.items() if d.anchor is not None}
     try:
         tables = [(_table(factors, plan), 1.0)] + ([(_table(anchors, plan), -1.0)] if anchors else [])
     except ShapeMismatch:
         return None
-    sources = [(d, d.lora_A, d.lora_B, d.scaling) for d in deltas.values()]
+    sources = [(d, d.lora_A, d.lora_B, d.scaling, d.bias) for d in deltas.values()]
     return AdapterTable(tuple(tables), tuple(sources))
 
 
-def _table(factors: Mapping[str, tuple[Tensor, Tensor, float]], plan: Plan) -> ctypes.Array[decode.Lora]:
+_Factors = tuple[Tensor, Tensor, float, Tensor | None]  # lora_A, lora_B, scaling, bias
+
+
+def _table(factors: Mapping[str, _Factors], plan: Plan) -> ctypes.Array[decode.Lora]:
     table = (decode.Lora * (len(plan.parts) * len(decode.PARTS)))()
     for i, parts in enumerate(plan.parts):
         for j, (linear, rows) in enumerate(parts):
             if linear.name in factors:
-                a, b, scaling = factors[linear.name]
-                table[i * len(decode.PARTS) + j] = decode.lora(a, b[rows], linear.weight.shape[1], scaling)
+                a, b, scaling, bias = factors[linear.name]
+                added = None if bias is None else bias[rows]
+                table[i * len(decode.PARTS) + j] = decode.lora(a, b[rows], linear.weight.shape[1], scaling, added)
     return table

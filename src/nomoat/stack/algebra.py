@@ -1,7 +1,7 @@
 """Sums, differences and multiples of adapters over one base, exact: factors side by side, scales folded in.
 
-Adapters may differ in rank, alpha, kind of scaling and targets. What the sum is made into is an adapter again, with
-``alpha / rank`` = 1 on every module, so that no reader's idea of scaling can bend it.
+Adapters may differ in rank, alpha, kind of scaling, targets and biases. What the sum is made into is an adapter again,
+with ``alpha / rank`` = 1 on every module, so that no reader's idea of scaling can bend it.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ def as_adapter(updates: Mapping[str, Update], *, name: str, base_name: str, fing
             f"the sum has rank {highest:,}, and an adapter holds {MAX_RANK:,} at most",
             hint="compress it: --rank 64, or --energy 0.999",
         )
-    deltas = {
-        module: Delta(nn.Parameter(update.lora_A.contiguous()), nn.Parameter(update.lora_B.contiguous()), 1.0)
-        for module, update in updates.items()
-    }
+    deltas = {}
+    for module, update in updates.items():
+        a, b = nn.Parameter(update.lora_A.contiguous()), nn.Parameter(update.lora_B.contiguous())
+        deltas[module] = Delta(a, b, 1.0, bias=update.bias)
     config = config_for({module: update.rank for module, update in updates.items()})
     return Adapter(name, config, deltas, base_name, fingerprint)
 

@@ -55,7 +55,7 @@ def write_combined(
     """Write ``adapters/<name>``, whole or not at all. Rows that its ``parts`` kept for rehearsal stay with it."""
     kept = [(folder / RESERVOIR).read_text(encoding="utf-8") for folder in parts if (folder / RESERVOIR).is_file()]
     with store.writing("adapters", lineage.name, replace=replace) as folder:
-        save_adapter(adapter, folder)
+        save_adapter(adapter, folder, base.decoder)
         if base.template.kind != "base":  # the base has none of its own: what was learned with must travel along
             atomic_write(folder / TEMPLATE_FILE, base.template.source)
         if kept:

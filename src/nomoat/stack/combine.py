@@ -13,7 +13,7 @@ from nomoat.core.records import Progress
 from nomoat.model.adapters import Adapter, seed_of
 from nomoat.model.frozen import FrozenWeight
 from nomoat.stack.compress import Spectrum, spectrum_of, spectrum_of_matrix
-from nomoat.stack.methods import ON_ENTRIES, ON_FACTORS, Mix
+from nomoat.stack.methods import ON_ENTRIES, ON_FACTORS, Mix, mixed_bias
 from nomoat.stack.options import CombineOptions
 from nomoat.stack.update import Update, Updates, is_low_rank, nothing, update_of
 
@@ -68,8 +68,9 @@ def combine(
     account = []
     for done, module in enumerate(modules, start=1):
         update, entry = _module(module, ingredients, options, weights[module])
-        if entry.energy > 0.0:
-            updates[module] = update
+        if entry.energy > 0.0 or (update.bias is not None and bool(update.bias.any())):
+            factors = update if update.rank else nothing(*update.shape, rank=1)
+            updates[module] = dataclasses.replace(factors, bias=update.bias)
             account.append(entry)
         yield Progress("combining", done, len(modules), "modules")
     if not updates:
@@ -93,6 +94,8 @@ def _module(
     several = _updates_at(module, ingredients, weight)
     for each in several:
         _check_finite(each.lora_B, module)
+        if each.bias is not None:
+            _check_finite(each.bias, module)
     before = sum(update.rank for update in several)
     generator = torch.Generator().manual_seed(seed_of(options.seed, module))
     mix = Mix(
@@ -106,11 +109,13 @@ def _module(
     if options.method in ON_ENTRIES:
         matrix = ON_ENTRIES[options.method]([update.dense() for update in several], mix)
         _check_finite(matrix, module)
-        return _compressed(module, before, spectrum_of_matrix(matrix, options.rank, generator), options)
+        spectrum = spectrum_of_matrix(matrix, options.rank, generator)
+        return _compressed(module, before, spectrum, options, mixed_bias(several, ON_ENTRIES[options.method], mix))
     update = ON_FACTORS[options.method](several, mix)
     _check_finite(update.lora_B, module)
     if options.rank or options.energy:
-        return _compressed(module, before, _without_rounding(spectrum_of(update), several, mix), options)
+        spectrum = _without_rounding(spectrum_of(update), several, mix)
+        return _compressed(module, before, spectrum, options, update.bias)
     return update, ModuleAccount(module, before, update.rank, update.energy, 1.0)
 
 
@@ -137,8 +142,11 @@ def _without_rounding(spectrum: Spectrum, several: Sequence[Update], mix: Mix) -
     return dataclasses.replace(spectrum, energy=0.0) if spectrum.energy <= _CANCELLED * parts else spectrum
 
 
-def _compressed(module: str, before: int, spectrum: Spectrum, options: CombineOptions) -> tuple[Update, ModuleAccount]:
+def _compressed(
+    module: str, before: int, spectrum: Spectrum, options: CombineOptions, bias: Tensor | None
+) -> tuple[Update, ModuleAccount]:
     rank = len(spectrum.s) if not options.rank else min(options.rank, len(spectrum.s))
     if options.energy:
         rank = min(rank, spectrum.rank_for(options.energy))
-    return spectrum.truncated(rank), ModuleAccount(module, before, rank, spectrum.energy, spectrum.kept(rank))
+    update = dataclasses.replace(spectrum.truncated(rank), bias=bias)
+    return update, ModuleAccount(module, before, rank, spectrum.energy, spectrum.kept(rank))

@@ -6,9 +6,10 @@ Inputs are never changed. Tensors that no adapter touches are copied byte for by
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from nomoat.engine.names import open_stack, worn_folders
 from nomoat.formats.hf import CONFIG, read_config
 from nomoat.formats.safetensors import INDEX, SafetensorsFolder
 from nomoat.formats.safetensors_write import Shape, write_safetensors
-from nomoat.formats.weights import Array
+from nomoat.formats.weights import Array, Bytes, Floats
 from nomoat.model.adapters import Adapter, adaptable
 from nomoat.model.load import Base, folder_place
-from nomoat.stack.merge_weight import Merged, Rounding, as_floats, merge_weight, stored_update
-from nomoat.stack.update import is_low_rank
+from nomoat.stack.merge_weight import Merged, Rounding, as_floats, merge_weight, stacked_biases, stored_update
+from nomoat.stack.update import Update, is_low_rank
 from nomoat.train.parents import adapter_origins, base_origin, derived_licence
 
 ASIDE = "unmerge.safetensors"
@@ -39,13 +40,14 @@ Worn = Sequence[tuple[Adapter, float]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """Which stored tensor each adapted module changes, and which files there are.
+    """Which stored tensor each adapted module changes, and which bias, and which files there are.
 
     ``sources``: tensor -> the stored tensor it is made from, itself but for a head that was tied to the embedding.
     """
 
     weights: SafetensorsFolder
     modules: dict[str, str]
+    biases: dict[str, str]
     sources: dict[str, str]
     files: dict[str, dict[str, tuple[str, Shape]]]
     unties: bool
@@ -85,46 +87,71 @@ def merge(spec: str, store: Store, *, name: str, dtype: str = "", replace: bool 
 
 
 def layout_of(base: Base, worn: Worn, dtype: str) -> Layout:
-    """Where everything goes; ``dtype`` is the type of changed tensors, as stored if empty."""
+    """Where everything goes; ``dtype`` is the type of changed tensors, as stored if empty.
+
+    Raises ``UsageError`` for a bias that the base has no place for.
+    """
     weights = SafetensorsFolder.open(base.path)
     place = folder_place(weights.names())
     adapted = list(dict.fromkeys(module for adapter, _ in worn for module in adapter.deltas))
     head, embedding = place(f"{HEAD}.weight"), place(f"{EMBEDDING}.weight")
     unties = head not in weights.names() and (EMBEDDING in adapted or HEAD in adapted)
     modules = {module: place(f"{module}.weight") for module in adapted}
+    biases = {module: place(f"{module}.bias") for module in stacked_biases(worn)}
+    for module, tensor in biases.items():
+        if tensor not in weights.names():
+            raise UsageError(
+                f"the stack gives {module} a bias, and {base.name} has none to fold it into",
+                hint="serve the adapters as a stack: BASE+ONE+OTHER",
+            )
     sources = {name: name for name in weights.names()} | ({head: embedding} if unties else {})
     files: dict[str, dict[str, tuple[str, Shape]]] = {}
-    changed = set(modules.values())
+    changed = {*modules.values(), *biases.values()}
     for tensor, source in sources.items():
         stored = weights.file(source).tensors[source]
         type = dtype if dtype and tensor in changed else stored.type
         files.setdefault(weights.file(source).path.name, {})[tensor] = (type, stored.shape)
-    return Layout(weights, modules, sources, files, unties)
+    return Layout(weights, modules, biases, sources, files, unties)
 
 
 def write_file(target: Path, layout: Layout, base: Base, worn: Worn, aside: dict[str, Array]) -> Rounding:
     """Write one file of the merged folder; entries that cannot be restored by subtraction go to ``aside``."""
     total = Rounding()
-    module_of = {tensor: module for module, tensor in layout.modules.items()}
-    frozen = adaptable(base.decoder)
+    update_at = changes(layout, base, worn)
 
     def produce(tensor: str) -> Array:
         nonlocal total
         source = layout.sources[tensor]
         data = layout.weights.data(source)
-        module = module_of.get(tensor)
-        if module is None:
+        if tensor not in update_at:
             return data
         stored = layout.weights.file(source).tensors[source]
-        update = stored_update(worn, module, frozen[module], by_token=module == EMBEDDING)
         type = layout.files[target.name][tensor][0]
-        merged = merge_weight(as_floats(data, stored.type, stored.shape), update, type)
+        merged = merge_weight(as_matrix(data, stored.type, stored.shape), update_at[tensor](), type)
         total += merged.rounding
         _keep_aside(aside, tensor, merged)
         return merged.data
 
     write_safetensors(target, layout.files[target.name], produce, metadata={"format": "pt"})
     return total
+
+
+def changes(layout: Layout, base: Base, worn: Worn) -> dict[str, Callable[[], Update]]:
+    """How to make the update of every stored tensor that the stack changes."""
+    frozen = adaptable(base.decoder)
+    found: dict[str, Callable[[], Update]] = {
+        tensor: functools.partial(stored_update, worn, module, frozen[module], by_token=module == EMBEDDING)
+        for module, tensor in layout.modules.items()
+    }
+    for module, bias in stacked_biases(worn).items():
+        found[layout.biases[module]] = functools.partial(Update, bias.new_ones(1, 1), bias[:, None])
+    return found
+
+
+def as_matrix(data: Bytes, type: str, shape: Shape) -> Floats:
+    """A stored float tensor as float32, a vector as a column."""
+    values = as_floats(data, type, shape)
+    return values if values.ndim == 2 else values.reshape(-1, 1)
 
 
 def _keep_aside(aside: dict[str, Array], tensor: str, merged: Merged) -> None:

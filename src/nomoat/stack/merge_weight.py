@@ -16,6 +16,7 @@ from torch import Tensor
 from nomoat.formats.safetensors_write import from_bytes, to_bytes
 from nomoat.formats.weights import Array, Bytes, Floats
 from nomoat.model.adapters import Adapter
+from nomoat.model.delta import with_biases
 from nomoat.model.frozen import FrozenWeight
 from nomoat.stack.update import Update, concatenated, update_of
 
@@ -59,6 +60,13 @@ def stored_update(
     ]
     total = concatenated(parts)
     return Update(total.lora_B.T.contiguous(), total.lora_A.T.contiguous()) if by_token else total
+
+
+def stacked_biases(worn: Sequence[tuple[Adapter, float]]) -> dict[str, Tensor]:
+    """What the stack adds to biases, (out,), by module."""
+    modules = dict.fromkeys(module for adapter, _ in worn for module in adapter.deltas)
+    found = {module: with_biases(None, worn, module) for module in modules}
+    return {module: bias.detach() for module, bias in found.items() if bias is not None}
 
 
 def merge_weight(weight: Floats, update: Update, type: str) -> Merged:

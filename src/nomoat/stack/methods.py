@@ -96,7 +96,7 @@ def knots_ties(updates: Sequence[Update], mix: Mix) -> Update:
     u, s, vt = torch.linalg.svd(rows, full_matrices=False)
     held = s > s[0] * _NOTHING if len(s) else s > 0
     blocks = (s[held, None] * vt[held]).float().split(updates[0].shape[1], dim=1)
-    return Update(ties(blocks, mix), (basis @ u[:, held]).float())
+    return Update(ties(blocks, mix), (basis @ u[:, held]).float(), mixed_bias(updates, ties, mix))
 
 
 # -- on entries: full matrices
@@ -172,6 +172,14 @@ def elected(matrices: Sequence[Tensor], mix: Mix) -> Tensor:
     if mix.normalize:
         mixed /= torch.where(took_part == 0, torch.ones_like(took_part), took_part)
     return mixed * mix.scale
+
+
+def mixed_bias(updates: Sequence[Update], method: OnEntries, mix: Mix) -> Tensor | None:
+    """The updates' biases, each as a column, by a method on entries. (out,), or ``None`` where no update has one."""
+    if all(update.bias is None for update in updates):
+        return None
+    columns = [torch.zeros(each.shape[0], 1) if each.bias is None else each.bias[:, None] for each in updates]
+    return method(columns, mix)[:, 0]
 
 
 OnFactors = Callable[[Sequence[Update], Mix], Update]

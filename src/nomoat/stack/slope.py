@@ -37,7 +37,8 @@ def loss_and_slope(
 ) -> tuple[float, list[float]]:
     """Mean loss of rows in nats a token, and its derivative by each adapter's weight.
 
-    A weight w stands before ``B A``: with ``w B`` as the leaf, dL/dw is the inner product of dL/d(w B) and B.
+    A weight w stands before ``B A``: with ``w B`` as the leaf, dL/dw is the inner product of dL/d(w B) and B. So it is
+    with a bias.
     """
     stack = tuple((_scaled(adapter, updates, weight), 1.0)
                   for adapter, updates, weight in zip(parts.adapters, parts.updates, weights))  # fmt: skip
@@ -49,21 +50,25 @@ def loss_and_slope(
         tokens += len(nll)
     slopes = []
     for (adapter, _), updates in zip(stack, parts.updates):
-        products = [
-            float((delta.lora_B.grad * updates[module].lora_B).sum())
-            for module, delta in adapter.deltas.items()
-            if delta.lora_B.grad is not None
-        ]
+        products = []
+        for module, delta in adapter.deltas.items():
+            update = updates[module]
+            for leaf, whole in ((delta.lora_B, update.lora_B), (delta.bias, update.bias)):
+                if leaf is not None and whole is not None and leaf.grad is not None:
+                    products.append(float((leaf.grad * whole).sum()))
         slopes.append(sum(products) / tokens)
     return total / tokens, slopes
 
 
 def _scaled(adapter: Adapter, updates: Updates, weight: float) -> Adapter:
-    """The adapter with ``weight`` inside B, which alone carries a gradient."""
-    deltas = {
-        module: Delta(nn.Parameter(update.lora_A, requires_grad=False), nn.Parameter(update.lora_B * weight), 1.0)
-        for module, update in updates.items()
-    }
+    """The adapter with ``weight`` inside B and bias, which alone carry a gradient."""
+    deltas = {}
+    for module, update in updates.items():
+        moved = update.scaled(weight)
+        bias = None if moved.bias is None else nn.Parameter(moved.bias)
+        deltas[module] = Delta(
+            nn.Parameter(update.lora_A, requires_grad=False), nn.Parameter(moved.lora_B), 1.0, bias=bias
+        )
     return dataclasses.replace(adapter, deltas=deltas)
 
 

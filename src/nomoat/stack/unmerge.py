@@ -19,11 +19,11 @@ from nomoat.formats.hf import CONFIG
 from nomoat.formats.peft import WEIGHTS
 from nomoat.formats.safetensors_write import to_bytes, write_safetensors
 from nomoat.formats.weights import Array
-from nomoat.model.adapters import Adapter, adaptable
+from nomoat.model.adapters import Adapter
 from nomoat.model.fingerprint import Fingerprint
 from nomoat.model.load import Base, load_base
-from nomoat.stack.merge import ASIDE, EMBEDDING, HEAD, Layout, Worn, copy_companions, layout_of, untied
-from nomoat.stack.merge_weight import as_floats, stored_update, unmerge_weight
+from nomoat.stack.merge import ASIDE, HEAD, Layout, Worn, as_matrix, changes, copy_companions, layout_of, untied
+from nomoat.stack.merge_weight import unmerge_weight
 from nomoat.stack.update import is_low_rank
 
 
@@ -98,7 +98,7 @@ def _without_untied_head(layout: Layout, lineage: Lineage) -> Layout:
         file: {tensor: entry for tensor, entry in tensors.items() if not tensor.endswith(f"{HEAD}.weight")}
         for file, tensors in layout.files.items()
     }
-    return Layout(layout.weights, layout.modules, layout.sources, files, unties=False)
+    return dataclasses.replace(layout, files=files, unties=False)
 
 
 def _tie_again(target: Path) -> None:
@@ -107,20 +107,18 @@ def _tie_again(target: Path) -> None:
 
 
 def _write_file(target: Path, layout: Layout, base: Base, worn: Worn, aside: dict[str, Any]) -> None:
-    module_of = {tensor: module for module, tensor in layout.modules.items()}
-    frozen = adaptable(base.decoder)
+    update_at = changes(layout, base, worn)
 
     def produce(tensor: str) -> Array:
-        data, module = layout.weights.data(tensor), module_of.get(tensor)
-        if module is None:
+        data = layout.weights.data(tensor)
+        if tensor not in update_at:
             return data
         type, shape = layout.files[target.name][tensor]
-        update = stored_update(worn, module, frozen[module], by_token=module == EMBEDDING)
         places = np.asarray(aside.get(f"{tensor}.places", np.empty(0, np.int64)))
         values = np.asarray(aside.get(f"{tensor}.values", np.empty(0, np.float32)))
         if len(places) != len(values) or (len(places) and not 0 <= places.min() <= places.max() < np.prod(shape)):
             raise FormatError(f"entries of {tensor} lie outside of it", file=ASIDE)
-        return to_bytes(unmerge_weight(as_floats(data, type, shape), update, places, values), type)
+        return to_bytes(unmerge_weight(as_matrix(data, type, shape), update_at[tensor](), places, values), type)
 
     write_safetensors(target, layout.files[target.name], produce, metadata={"format": "pt"})
 

@@ -21,11 +21,12 @@ _ROWS_AT_ONCE = 1024
 class Update:
     """``lora_B @ lora_A``: float32, ``lora_A`` (R, in), ``lora_B`` (out, R). On an embedding ``in`` is the vocabulary.
 
-    R may be larger than both sizes, and larger than the rank of the product.
+    R may be larger than both sizes, and larger than the rank of the product. ``bias`` (out,) is added to the outputs.
     """
 
     lora_A: Tensor
     lora_B: Tensor
+    bias: Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -38,12 +39,12 @@ class Update:
         return self.lora_B.shape[0], self.lora_A.shape[1]
 
     def dense(self) -> Tensor:
-        """The product. (out, in)."""
+        """The product, without the bias. (out, in)."""
         return self.lora_B @ self.lora_A
 
     def scaled(self, weight: float) -> Update:
         """``weight`` times this update."""
-        return Update(self.lora_A, self.lora_B * weight)
+        return Update(self.lora_A, self.lora_B * weight, None if self.bias is None else self.bias * weight)
 
     def dot(self, other: Update) -> float:
         """Sum over all entries of the product of both, without forming either."""
@@ -59,14 +60,16 @@ class Update:
 Updates = dict[str, Update]  # by module name
 
 
-def nothing(out_dim: int, in_dim: int) -> Update:
-    """The update of rank 0."""
-    return Update(torch.empty(0, in_dim), torch.empty(out_dim, 0))
+def nothing(out_dim: int, in_dim: int, rank: int = 0) -> Update:
+    """The update that adds nothing, of rank 0 or with factors of zeros."""
+    return Update(torch.zeros(rank, in_dim), torch.zeros(out_dim, rank))
 
 
 def concatenated(updates: Sequence[Update]) -> Update:
     """The sum of updates, exactly: their factors side by side. Ranks add up."""
-    return Update(torch.cat([each.lora_A for each in updates]), torch.cat([each.lora_B for each in updates], dim=1))
+    a, b = torch.cat([each.lora_A for each in updates]), torch.cat([each.lora_B for each in updates], dim=1)
+    biases = [each.bias for each in updates if each.bias is not None]
+    return Update(a, b, torch.stack(biases).sum(0) if biases else None)
 
 
 def factored(matrix: Tensor) -> Update:
@@ -91,7 +94,7 @@ def update_of(adapter: Adapter, module: str, weight: FrozenWeight | None = None)
             f"adapter {adapter.name!r} is a DoRA: what it adds depends on the base's weights",
             hint="open the base with it",
         )
-    return factored(dora_difference(delta, weight))
+    return dataclasses.replace(factored(dora_difference(delta, weight)), bias=delta.bias)
 
 
 def updates_of(adapter: Adapter, decoder: Decoder | None = None) -> Updates:
@@ -101,7 +104,7 @@ def updates_of(adapter: Adapter, decoder: Decoder | None = None) -> Updates:
 
 
 def is_low_rank(adapter: Adapter) -> bool:
-    """Whether the adapter's updates are products of its factors alone: true but for DoRA."""
+    """Whether the adapter's updates are products of its factors, and biases: true but for DoRA."""
     return all(delta.magnitude is None for delta in adapter.deltas.values())
 
 
@@ -111,7 +114,7 @@ def _low_rank(delta: Delta) -> Update:
     if delta.anchor is not None:  # PiSSA: what the factors began as is subtracted
         held_a, held_b = delta.anchor
         a, b = torch.cat([a, held_a]), torch.cat([b, -held_b], dim=1)
-    return Update(a, b * delta.scaling)
+    return Update(a, b * delta.scaling, delta.bias)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from adapters import strong_adapter
+from adapters import strong_adapter, with_random_biases
 from nomoat.core.errors import UsageError
 from nomoat.export.gguf_lora import write_lora
 from nomoat.export.layout import architecture
@@ -68,6 +68,13 @@ def test_what_a_lora_file_cannot_say_is_refused_with_what_can(
         write_lora(tmp_path / "a.gguf", base, ((strong_adapter(base, config), 1.0),), name="x")
     assert "--to gguf" in refused.value.hint
     assert not (tmp_path / "a.gguf").exists()
+
+
+def test_biases_are_refused_with_what_holds_them(base: Base, tmp_path: Path) -> None:
+    worn = ((with_random_biases(strong_adapter(base, AdapterConfig(rank=2)), 1, "q_proj"), 0.5),)
+    with pytest.raises(UsageError, match="biases, which no LoRA") as refused:
+        write_lora(tmp_path / "a.gguf", base, worn, name="x")
+    assert "--to gguf" in refused.value.hint
 
 
 def test_a_stack_of_nothing_is_refused(base: Base, tmp_path: Path) -> None:

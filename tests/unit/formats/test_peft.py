@@ -149,9 +149,7 @@ def test_pickled_weights_are_refused_and_not_opened(adapter: Path) -> None:
 UNSUPPORTED: list[dict[str, Any]] = [
     {"peft_type": "IA3"},
     {"peft_type": None},
-    {"bias": "all"},
     {"fan_in_fan_out": True},
-    {"lora_bias": True},
     {"modules_to_save": ["lm_head"], "use_dora": True},
     {"target_parameters": ["experts"]},
     {"trainable_token_indices": [1]},

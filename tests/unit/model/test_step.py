@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from adapters import with_random_biases
 from nomoat.core.errors import ShapeMismatch
 from nomoat.kernels import decode, native
 from nomoat.model.adapters import Adapter, AdapterConfig
@@ -83,6 +84,14 @@ def test_adapters_are_worn_as_the_decoder_wears_them(base: Base, monkeypatch: py
     pissa = adapter(base, 3, init="pissa")
     for stack in (((one, 1.0),), ((one, 0.7), (two, -0.5)), ((pissa, 0.5), (one, 0.0), (two, 2.0))):
         torch.testing.assert_close(*both_ways(base, NEXT, stack, monkeypatch), atol=2e-5, rtol=1e-4)
+
+
+def test_biases_are_worn_at_their_strength(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = with_random_biases(adapter(base, 1), 1), with_random_biases(adapter(base, 2, rank=5), 2, "q_proj")
+    for stack in (((one, 1.0),), ((one, 0.7), (two, -0.5), (adapter(base, 3), 1.0))):
+        torch.testing.assert_close(*both_ways(base, NEXT, stack, monkeypatch), atol=2e-5, rtol=1e-4)
+    mixed = MixedStack([((one, 1.0),), (), ((one, -0.5), (two, 2.0))], [1, 1, 1])
+    torch.testing.assert_close(*both_ways(base, NEXT, mixed, monkeypatch), atol=2e-5, rtol=1e-4)
 
 
 def test_every_row_wears_its_own(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from adapters import dense, random_adapter
+from adapters import dense, random_adapter, with_random_biases
 from nomoat.core.errors import AdapterMismatch, UsageError
 from nomoat.core.files import sha256_file
 from nomoat.core.records import Done, Note, Record
@@ -17,6 +18,7 @@ from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import Adapter
 from nomoat.model.load import Base
 from nomoat.stack.job import open_parts, stack
+from nomoat.stack.methods import Mix, ties
 from nomoat.stack.options import CombineOptions
 from tiny import tiny_base
 
@@ -43,6 +45,29 @@ def run(records: Iterator[Record]) -> tuple[Done, str]:
     done = seen[-1]
     assert isinstance(done, Done)
     return done, "\n".join(record.text for record in seen if isinstance(record, Note))
+
+
+@pytest.mark.parametrize("options", [{}, {"rank": 2}, {"method": "knots_ties"}, {"method": "ties", "rank": 2}])
+def test_biases_are_combined_by_the_method_and_survive_compression(
+    options: dict[str, Any], store: Store, own_home: Path
+) -> None:
+    base = tiny_base(own_home / "bases" / "tiny", "qwen2")
+    first = with_random_biases(random_adapter(base, "scribe", 1, rank=3), 1, "q_proj")
+    second = with_random_biases(random_adapter(base, "sql", 2, rank=2), 2, "q_proj", "k_proj")
+    with torch.no_grad():  # a module with a bias alone
+        second.deltas["model.layers.0.self_attn.k_proj"].lora_B.zero_()
+    keep(store, first)
+    keep(store, second)
+    run(stack(open_parts(store, ["scribe", "sql:0.5"]), CombineOptions(**options), store, name="both"))
+    both = base.load_adapter(store.find("adapters", "both")).deltas
+    pair = [adapter.deltas["model.layers.0.self_attn.q_proj"].bias for adapter in (first, second)]
+    assert pair[0] is not None and pair[1] is not None
+    wanted = pair[0] + 0.5 * pair[1]
+    if "ties" in options.get("method", ""):
+        columns = [bias[:, None] for bias in pair if bias is not None]
+        wanted = ties(columns, Mix((1.0, 0.5), (0.5, 0.5), torch.Generator(), normalize=True))[:, 0]
+    torch.testing.assert_close(both["model.layers.0.self_attn.q_proj"].bias, wanted, atol=1e-6, rtol=1e-5)
+    assert both["model.layers.0.self_attn.k_proj"].bias is not None
 
 
 def test_two_adapters_become_one_that_is_their_exact_sum(store: Store, base: Base) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 
 import models
-from adapters import random_adapter
+from adapters import random_adapter, with_random_biases
 from nomoat.core.errors import AdapterMismatch, UnsupportedType, UsageError
 from nomoat.core.records import Done, Note, Record
 from nomoat.core.store import Lineage, Parent, Store, read_lineage, write_lineage
@@ -105,6 +105,21 @@ def test_unmerging_restores_float32_weights_to_the_bit(targets: tuple[str, ...],
     assert all(np.array_equal(restored[name].view(np.uint32), original[name].view(np.uint32)) for name in original)
     assert (base.path / WEIGHTS).read_bytes() == before
     assert torch.equal(logits(load_base(store.find("models", "restored"))), logits(base))
+
+
+def test_biases_are_folded_in_and_taken_out_to_the_bit_where_the_base_has_them(store: Store, base: Base) -> None:
+    own = keep(store, with_random_biases(random_adapter(base, "own", 1, rank=3), 1, "q_proj", "v_proj", spread=0.5))
+    other = keep(store, with_random_biases(random_adapter(base, "other", 2, rank=2), 2, "q_proj"))
+    run(merge("tiny+own:0.7+other:-1.3", store, name="folded"))
+    folded = load_base(store.find("models", "folded"))
+    torch.testing.assert_close(logits(folded), logits(base, ((own, 0.7), (other, -1.3))), atol=3e-4, rtol=1e-4)
+    run(unmerge("folded", store, name="restored"))
+    restored, original = load_file(store.find("models", "restored") / WEIGHTS), load_file(base.path / WEIGHTS)
+    assert all(np.array_equal(restored[name].view(np.uint32), original[name].view(np.uint32)) for name in original)
+    keep(store, with_random_biases(random_adapter(base, "up", 3, rank=2), 2, "up_proj"))
+    with pytest.raises(UsageError, match="up_proj a bias, and tiny has none"):
+        run(merge("tiny+up", store, name="never"))
+    assert store.names("models") == ["folded", "restored"]
 
 
 def test_unmerging_16_bit_weights_comes_as_near_as_their_rounding(store: Store, own_home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from adapters import with_random_biases
 from nomoat.core.errors import UsageError
 from nomoat.core.records import Done, Note, Record
 from nomoat.core.store import Store
@@ -113,6 +115,15 @@ def test_the_slope_is_the_derivative_of_the_loss_by_each_weight(store: Store, op
             moved = [weight + side * (place == other) for other, weight in enumerate(weights)]
             ends.append(loss(opened.base, rows, tuple(zip(opened.adapters, moved)))[0])
         assert slope == pytest.approx((ends[0] - ends[1]) / 2e-2, rel=0.05, abs=2e-3)
+
+
+def test_the_slope_of_a_weight_counts_its_biases(store: Store, opened: OpenStack) -> None:
+    rows = skills_of(store, opened)[0].rows
+    own = {module: dataclasses.replace(delta) for module, delta in opened.adapters[0].deltas.items()}
+    biased = with_random_biases(dataclasses.replace(opened.adapters[0], deltas=own), 1, "up_proj", spread=0.05)
+    slope = loss_and_slope(opened.base, parts_of(((biased, 1.0),)), [0.5], rows)[1][0]
+    ends = [loss(opened.base, rows, ((biased, 0.5 + side),))[0] for side in (1e-2, -1e-2)]
+    assert slope == pytest.approx((ends[0] - ends[1]) / 2e-2, rel=0.05, abs=2e-3)
 
 
 def test_data_sets_can_be_named_and_missing_ones_are_said(store: Store, opened: OpenStack) -> None:

@@ -25,6 +25,16 @@ def reward_adapter(stack: Stack) -> Adapter | None:
     return found[0] if found else None
 
 
+def refuse_reward_head(stack: Stack, what: str) -> None:
+    """Raise ``UsageError`` where ``what`` is to be done to a reward model: its head would be lost on the way."""
+    adapter = reward_adapter(stack)
+    if adapter is not None:
+        raise UsageError(
+            f"{adapter.name} is a reward model: {what} would lose its head",
+            hint=f"PEFT loads the folder of {adapter.name} as it is (AutoModelForSequenceClassification)",
+        )
+
+
 def conversation_ids(base: Base, messages: Sequence[Mapping[str, Any]], answer: str) -> list[int]:
     """Ids of a conversation with its answer, to the end. Raises ``TemplateError``.
 

@@ -12,6 +12,7 @@ from nomoat.core.files import atomic_folder, sha256_file
 from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Kind, Lineage, Parent, Store, read_lineage, write_lineage
 from nomoat.engine.names import Worn, open_stack, worn_folders
+from nomoat.engine.reward import refuse_reward_head
 from nomoat.export.checked_rows import CheckedRows, rows_to_check
 from nomoat.export.importance import measure_importance
 from nomoat.export.options import ExportOptions
@@ -36,6 +37,7 @@ def export(options: ExportOptions, store: Store) -> Generator[Record]:
     """
     target = _target(options, store)
     base, worn = open_stack(store, options.model)
+    refuse_reward_head(worn, "an export")
     if not worn and options.to in ("gguf-lora", "peft"):
         raise UsageError(f"{options.model!r} is a base without an adapter", hint="name one: BASE+ADAPTER")
     rows = rows_to_check(store, base, worn, options.rows, options.conversations)

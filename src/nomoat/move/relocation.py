@@ -15,6 +15,7 @@ from nomoat.core.records import Note, Record
 from nomoat.core.store import Store
 from nomoat.data.encode_options import EncodeOptions
 from nomoat.engine.names import Worn, open_base, open_stack, worn_folders
+from nomoat.engine.reward import refuse_reward_head
 from nomoat.judge.questions import question
 from nomoat.judge.task import encoding_of
 from nomoat.model.load import Base
@@ -74,6 +75,7 @@ class Relocation:
 def open_relocation(options: MoveOptions, store: Store) -> Generator[Record, None, Relocation]:
     """Open what is moved and where it goes. Raises ``UsageError`` where there is nothing to move, ``NotFound``."""
     old, worn = open_stack(store, options.stack)
+    refuse_reward_head(worn, "a move")
     if not worn:
         raise UsageError(
             f"{options.stack!r} wears no adapter: there is no skill to move", hint="name one: BASE+ADAPTER"

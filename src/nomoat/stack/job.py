@@ -12,6 +12,7 @@ from nomoat.core.errors import UsageError
 from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Store
 from nomoat.engine.names import Worn, folders_of, open_named, plain_name
+from nomoat.engine.reward import refuse_reward_head
 from nomoat.model.adapters import Adapter, adaptable
 from nomoat.model.load import Base
 from nomoat.stack.algebra import as_adapter, check_same_base
@@ -46,6 +47,7 @@ def open_parts(store: Store, words: Sequence[str], base: str = "") -> OpenStack:
     if not worn:
         raise UsageError(f"{spec!r} is a base without an adapter", hint=_FORM)
     check_same_base([adapter for adapter, _ in worn])
+    refuse_reward_head(worn, "making one adapter of several")
     return OpenStack(opened, worn, folders_of(store, name))
 
 

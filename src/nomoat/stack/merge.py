@@ -20,6 +20,7 @@ from nomoat.core.files import atomic_write
 from nomoat.core.records import Done, Note, Progress, Record, Saved
 from nomoat.core.store import Lineage, Store, write_lineage
 from nomoat.engine.names import open_stack, worn_folders
+from nomoat.engine.reward import refuse_reward_head
 from nomoat.formats.hf import CONFIG, read_config
 from nomoat.formats.safetensors import INDEX, SafetensorsFolder
 from nomoat.formats.safetensors_write import Shape, write_safetensors
@@ -60,6 +61,7 @@ def merge(spec: str, store: Store, *, name: str, dtype: str = "", replace: bool 
     ``UnsupportedType`` for a base that is not a folder of float weights, ``AdapterMismatch``, ``StorageError``.
     """
     base, worn = open_stack(store, spec)
+    refuse_reward_head(worn, "folding it into its base")
     if not worn:
         raise UsageError(f"{spec!r} wears no adapter: there is nothing to merge", hint=f"nomoat merge {spec}+ADAPTER")
     if not base.path.is_dir():

@@ -8,11 +8,18 @@ import pytest
 import torch
 
 from nomoat.core.errors import UnsupportedType, UsageError
+from nomoat.core.store import Store
 from nomoat.engine.reward import conversation_ids, reward_adapter, rewards
+from nomoat.export.job import export
+from nomoat.export.options import ExportOptions
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import Adapter, AdapterConfig
 from nomoat.model.cache import Layout
 from nomoat.model.load import Base
+from nomoat.move.job import move
+from nomoat.move.options import MoveOptions
+from nomoat.stack.job import open_parts
+from nomoat.stack.merge import merge
 from tiny import tiny_base
 
 
@@ -49,6 +56,21 @@ def test_no_head_and_two_heads_are_refused_in_words(base: Base) -> None:
     assert reward_adapter(((model(base, head=False), 1.0),)) is None
     with pytest.raises(UsageError, match="one and two both bring"):
         reward_adapter(((model(base, "one"), 1.0), (model(base, "two"), 1.0)))
+
+
+def test_work_that_would_lose_the_head_is_refused_before_it_begins(own_home: Path) -> None:
+    store = Store(own_home)
+    here = tiny_base(store.path("bases", "tiny"))
+    with store.writing("adapters", "rm") as folder:
+        save_adapter(model(here), folder)
+    for work in (
+        lambda: open_parts(store, ["tiny", "rm"]),
+        lambda: next(merge("tiny+rm", store, name="x")),
+        lambda: next(export(ExportOptions(model="tiny+rm", to="peft", name="x"), store)),
+        lambda: next(move(MoveOptions(stack="tiny+rm", to="tiny", name="x"), store)),
+    ):
+        with pytest.raises(UsageError, match="rm is a reward model"):
+            work()
 
 
 def test_a_conversation_longer_than_the_context_is_refused(base: Base) -> None:

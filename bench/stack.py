@@ -49,6 +49,11 @@ from nomoat.train.rehearsal import encode_as_learned  # noqa: E402
 from nomoat.train.tune import tune  # noqa: E402
 
 DRAWS = 2000
+KEEPING: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "rehearsal": {"rehearse_skills": 0.25},
+    "orthogonal": {"orthogonal": 0.5},
+}
 
 
 def finish(records: Iterable[Record]) -> dict[str, Any]:
@@ -191,8 +196,7 @@ def updates(args: argparse.Namespace, store: Store, folder: Path) -> dict[str, A
         start = number // len(sources) * args.rows
         names.append(f"{source}-{number}")
         add_rows(store, names[-1], rows[start : start + args.rows], folder)
-    ways = {"plain": {}, "rehearsal": {"rehearse_skills": 0.25}, "orthogonal": {"orthogonal": 0.5}}
-    return {way: _one_after_the_other(args, store, names, way, changes) for way, changes in ways.items()}
+    return {way: _one_after_the_other(args, store, names, way, KEEPING[way]) for way in args.way or KEEPING}
 
 
 def _one_after_the_other(
@@ -233,6 +237,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=800, help="rows of a skill, or of one update")
     parser.add_argument("--limit", type=int, default=64, help="rows that are measured")
     parser.add_argument("--updates", type=int, default=20)
+    parser.add_argument("--way", action="append", choices=tuple(KEEPING), help="of updates: one of them only")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--stack-rank", type=int, default=64, help="highest rank of the growing stack")
     parser.add_argument("--energy", type=float, default=0.9999, help="share of its energy that compression keeps")

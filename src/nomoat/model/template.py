@@ -39,6 +39,11 @@ class Encoded:
     ids: list[int]
     loss_mask: list[bool]
 
+    @property
+    def learned(self) -> list[int]:
+        """The tokens that are learned; the first of a row never is, since nothing comes before it."""
+        return [token for token, learned in zip(self.ids[1:], self.loss_mask[1:], strict=True) if learned]
+
 
 class ChatTemplate:
     """``kind``: "base" for the model's own, "default" for ours, "adapter" for one that an adapter brought.

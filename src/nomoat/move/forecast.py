@@ -63,7 +63,7 @@ def forecast(moving: Relocation, trials: Sequence[SkillTrial], store: Store) -> 
         "low_s": loose_s / spread + plan["low_s"],
         "high_s": loose_s * spread + plan["high_s"],
         "rows": len(train),
-        "learn": "logits" if moving.logits else "words",
+        "learn": moving.learn,
     }
     yield Note(
         f"prediction: {duration(result['seconds'])} in all ({duration(result['low_s'])} to "
@@ -101,7 +101,7 @@ def _answers_s(moving: Relocation, rows: Sequence[Row], pace: Pace) -> float:
     """Answers as long as the rows' own, and one reading of all of it where logits are learned."""
     encoded = _encoded(moving, moving.old, rows)
     written = sum(sum(row.loss_mask) for row in encoded) if moving.options.answers == "stack" else 0
-    read = sum(len(row.ids) for row in encoded) if moving.logits else 0
+    read = sum(len(row.ids) for row in encoded) if moving.learn != "words" else 0
     return written / pace.write + read / pace.read
 
 

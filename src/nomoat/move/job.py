@@ -62,7 +62,7 @@ def _judge(moving: Relocation, trials: list[SkillTrial], store: Store) -> Genera
         "name": adapter.name,
         "stack": options.stack,
         "base": moving.new.name,
-        "learned": "logits" if moving.logits else "words",
+        "learned": moving.learn,
         "keep": options.keep,
         "passed": passed,
         "skills": table,

@@ -45,7 +45,7 @@ def write_lesson(moving: Relocation, store: Store) -> Generator[Record, None, Pa
     for split in _LEARNED:
         splits[split] = yield from _rows(moving, split, notes.with_suffix(f".{split}"))
     thought: list[Thought] = []
-    if moving.logits:
+    if moving.learn != "words":
         for split in _LEARNED:
             found = yield from thoughts(moving, splits[split])
             splits[split] = [splits[split][one.number] for one in found]
@@ -96,6 +96,6 @@ def _lineage(moving: Relocation, splits: dict[str, list[Row]]) -> Lineage:
         parents=tuple(origin.parent for origin in origins),
         options=dataclasses.asdict(moving.options),
         metrics={split: len(rows) for split, rows in splits.items()},
-        details={"digest": moving.digest, "learn": "logits" if moving.logits else "words"},
+        details={"digest": moving.digest, "learn": moving.learn},
         seed=moving.options.seed,
     )

@@ -8,7 +8,7 @@ from nomoat.core.errors import UsageError
 from nomoat.core.options import option
 from nomoat.train.options import PRECISIONS
 
-LEARN = ("auto", "logits", "words")
+LEARN = ("auto", "logits", "aligned", "words")
 # Handed to the tune as they are; it says what is wrong with their values.
 TUNED = (
     "rank", "lr", "epochs", "max_steps", "batch_size", "max_seq_len", "eval_rows", "precision", "memory", "threads",
@@ -36,7 +36,9 @@ class MoveOptions:
     max_tokens: int = option(0, "the longest answer in tokens; 0: twice the longest that the rows have", metavar="N")
     max_batch: int = option(16, "answers written at the same time", metavar="N")
     learn: str = option(
-        "auto", "what the old stack thought of every token, or its words alone; auto: logits if tokenizers agree",
+        "auto",
+        "what the old stack thought of every token (logits), of those that two tokenizers cut alike (aligned), or its "
+        "words alone; auto: logits where the tokenizers agree, else words",
         choices=LEARN,
     )  # fmt: skip
     top_k: int = option(32, "with logits, tokens of which the old stack's probability is kept at each place")

@@ -27,7 +27,7 @@ def tune_options(moving: Relocation, data: str, **changes: Any) -> TuneOptions:
 
 def train_pupil(moving: Relocation, store: Store) -> Generator[Record]:
     """Tune, go on with a run that was stopped, or find the student finished: an earlier start may have come so far."""
-    wanted = tune_options(moving, moving.lesson, distil=moving.logits, replace=moving.options.replace)
+    wanted = tune_options(moving, moving.lesson, distil=moving.learn != "words", replace=moving.options.replace)
     if _is_finished(moving, wanted, store):
         yield Note(f"the student is there from before: adapters/{moving.unproven}")
         return

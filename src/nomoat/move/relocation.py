@@ -30,7 +30,7 @@ _COMPARED = 256  # rows of each skill, to see whether two tokenizers agree
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Relocation:
-    """``logits``: whether the student learns what the old stack thought; else its words alone.
+    """``learn``: ``logits``, ``aligned`` or ``words``: what of the old stack's answers the student learns.
 
     The adapter is trained as ``unproven``, and becomes ``name`` when every skill has passed. ``lesson`` is the data
     set that it learns. ``origins`` are the old base and the adapters.
@@ -42,7 +42,7 @@ class Relocation:
     worn: Worn
     new: Base
     skills: tuple[SkillRows, ...]
-    logits: bool
+    learn: str
     origins: tuple[Origin, ...]
     reading: EncodeOptions
 
@@ -67,7 +67,8 @@ class Relocation:
         asked: dict[str, Any] = {key: values[key] for key in of_answers}
         weights = [weight for _, weight in self.worn]
         made_of = [origin.parent.sha256 for origin in (*self.origins, *(skill.origin for skill in self.skills))]
-        student = self.new.fingerprint.exact if self.logits else ""
+        student = "" if self.learn == "words" else self.new.fingerprint.exact
+        student += " aligned" if self.learn == "aligned" else ""
         text = json.dumps([asked, weights, made_of, self.old.fingerprint.exact, student], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -89,15 +90,16 @@ def open_relocation(options: MoveOptions, store: Store) -> Generator[Record, Non
     if options.learn == "logits" and not agree:
         raise UsageError(
             f"{old.name} and {new.name} cut text into different tokens, so their probabilities cannot be compared",
-            hint="--learn words",
+            hint="--learn aligned, or words",
         )
-    logits = options.learn == "logits" or (options.learn == "auto" and agree)
-    yield Note(_account(old, worn, new, skills, logits))
+    learn = options.learn if options.learn != "auto" else "words"
+    learn = "logits" if agree and options.learn != "words" else learn
+    yield Note(_account(old, worn, new, skills, learn))
     origins = (base_origin(store, old.name, old), *adapter_origins(folders))
     name = options.name or _name(worn, new)
     reading = encoding_of(store, old, worn)
     return Relocation(
-        options, store.path("adapters", name).name, old, worn, new, tuple(skills), logits, origins, reading
+        options, store.path("adapters", name).name, old, worn, new, tuple(skills), learn, origins, reading
     )
 
 
@@ -110,10 +112,16 @@ def _read_alike(old: Base, new: Base, skills: Sequence[SkillRows]) -> bool:
     return all(old.tokenizer.encode(text) == new.tokenizer.encode(text) for text in texts)
 
 
-def _account(old: Base, worn: Worn, new: Base, skills: list[SkillRows], logits: bool) -> str:
+_ACCOUNTS = {
+    "logits": "one tokenizer: learning what it thought of every token",
+    "aligned": "learning its words, and what it thought where both cut them alike",
+    "words": "learning its words",
+}
+
+
+def _account(old: Base, worn: Worn, new: Base, skills: list[SkillRows], learn: str) -> str:
     stack = old.name + "".join(f"+{adapter.name}" for adapter, _ in worn)
-    what = "one tokenizer: learning what it thought of every token" if logits else "learning its words"
-    return f"from {stack} to {new.name}, {what}; skills: {', '.join(skill.name for skill in skills)}"
+    return f"from {stack} to {new.name}, {_ACCOUNTS[learn]}; skills: {', '.join(skill.name for skill in skills)}"
 
 
 def _name(worn: Worn, new: Base) -> str:

@@ -59,7 +59,7 @@ def _lineage(moving: Relocation, apart: Path, table: Sequence[Mapping[str, Any]]
             "moved": {
                 "stack": moving.options.stack,
                 "old_base": moving.old.name,
-                "learned": "logits" if moving.logits else "words",
+                "learned": moving.learn,
                 "keep": moving.options.keep,
                 "passed": passed,
             },

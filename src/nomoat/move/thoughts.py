@@ -1,4 +1,4 @@
-"""What the old stack thought of rows, for a student that cuts the same text into the same tokens."""
+"""What the old stack thought of rows, for a student that cuts the same text into the same tokens, or into others."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from nomoat.engine.likeliest import likeliest
 from nomoat.kernels.divergence import Target
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
+from nomoat.move.alignment import Alignment
 from nomoat.move.relocation import Relocation
 
 
@@ -40,20 +41,28 @@ def thoughts(moving: Relocation, rows: Sequence[Row]) -> Generator[Record, None,
         )
     found: list[Thought] = []
     teacher = [old for _, old, _ in pairs]
-    vocabulary = moving.new.decoder.config.vocab_size
+    alignment = Alignment(moving.old.tokenizer, moving.new.tokenizer) if moving.learn == "aligned" else None
+    vocabulary = None if alignment is not None else moving.new.decoder.config.vocab_size
     for targets in likeliest(moving.old, teacher, moving.worn, k=moving.options.top_k, vocabulary=vocabulary):
         for target in targets:
-            number, _, student = pairs[len(found)]
+            number, old, student = pairs[len(found)]
+            if alignment is not None:
+                target = alignment.target(old, student, target)
             found.append(Thought(number, student, Target(target.ids.int(), target.logprobs.half())))
         yield Progress("what the old stack thinks", len(found), len(pairs), "rows")
+    if alignment is not None and alignment.learned:
+        share = alignment.alike / alignment.learned
+        yield Note(f"{share:.1%} of what is learned is cut alike by both: there the student learns its probabilities")
     return found
 
 
 def _pairs(moving: Relocation, rows: Sequence[Row]) -> Iterator[tuple[int, Encoded, Encoded]]:
-    """Rows as either base reads them, where what is learned is the same tokens."""
+    """Rows as either base reads them, where what is learned is the same tokens, or is to be aligned."""
     for number, row in enumerate(rows):
         old, new = (_whole(moving, base, row, number) for base in (moving.old, moving.new))
-        if old is not None and new is not None and _learned(old) == _learned(new):
+        if old is None or new is None:
+            continue
+        if moving.learn == "aligned" or old.learned == new.learned:
             yield number, old, new
 
 
@@ -61,7 +70,3 @@ def _whole(moving: Relocation, base: Base, row: Row, number: int) -> Encoded | N
     how = moving.encoding(base)
     encoded = encode_row(row, base.tokenizer, base.template, how, number=number)
     return encoded if len(encoded.ids) <= how.max_seq_len and any(encoded.loss_mask[1:]) else None
-
-
-def _learned(row: Encoded) -> list[int]:
-    return [token for token, learned in zip(row.ids[1:], row.loss_mask[1:]) if learned]

@@ -97,6 +97,13 @@ def test_what_was_moved_says_where_it_comes_from_and_whose_terms_bind_it(settled
     assert "nomoat chat other+moved" in card and "| colours | 8 |" in card
 
 
+def test_where_they_do_not_it_may_learn_what_the_stack_thought_of_what_both_cut_alike(store: Store) -> None:
+    done, said = moved(store, learn="aligned")
+    assert "where both cut them alike" in said and done.result["learned"] == "aligned"
+    assert "is cut alike by both" in said and done.result["passed"], said
+    assert (store.path("data", "moved-rows") / TEACHER_FILE).is_file()
+
+
 def test_where_tokenizers_agree_the_student_learns_what_the_stack_thought(store: Store) -> None:
     done, said = moved(store, to="alike", epochs=6.0)
     assert "one tokenizer" in said and done.result["learned"] == "logits"

@@ -56,6 +56,15 @@ def test_a_typed_question_is_asked_and_the_votes_are_exported(questions: Path) -
     assert {each["model"] for each in json.loads(out)["ratings"]} == {"one", "two"}
 
 
+def test_a_question_of_two_turns_is_shown_whole_and_voted_on_once(questions: Path) -> None:
+    turns = [{"question_id": 1, "category": "writing", "turns": ["Write.", "Shorter."]}]
+    questions.write_text("\n".join(json.dumps(row) for row in turns))
+    _, _, err = play("2\n", "one", "two", "--terminal", "--data", str(questions), "--limit", "1", "--max-tokens", "2")
+    assert "(turn 1) Write.\n\n(turn 2) Shorter.\n\n--- 1 ---\n(turn 1) " in err
+    (kept,) = votes(Store(), "arena")
+    assert kept.later == ("Shorter.",) and len(kept.answer_a.later) == 1 and kept.category == "writing"
+
+
 def test_a_key_that_is_no_vote_is_asked_again(questions: Path) -> None:
     play("x\n2\n", "one", "two", "--terminal", "--data", str(questions), "--limit", "1", "--max-tokens", "2")
     assert len(votes(Store(), "arena")) == 1

@@ -61,14 +61,17 @@ def read_preferences(path: Path | str) -> list[Preference]:
 
 
 def preferences_of(raw: Raw, place: Place) -> list[Preference]:
-    """The pairs of one row. Raises ``DataError`` where it has none."""
+    """The pairs of one row. Raises ``DataError`` where it has none.
+
+    Two conversations that part before their last answers compare answers to different questions: they are no pair.
+    """
     for better, worse in _TWO:
         if raw.get(better) is not None and raw.get(worse) is not None:
-            return [_pair(raw, raw[better], raw[worse], (better, worse), place)]
+            return _pair(raw, raw[better], raw[worse], (better, worse), place)
     for first, second in _NAMED:
         if raw.get(first) is not None and raw.get(second) is not None:
             better, worse = _in_order(raw, first, second, place)
-            return [_pair(raw, raw[better], raw[worse], (better, worse), place)]
+            return _pair(raw, raw[better], raw[worse], (better, worse), place)
     if isinstance(raw.get("output"), list):
         ranked = [check_text(str(each), place, "output") for each in raw["output"]]
         asked = tuple(_asked(raw, place))
@@ -95,26 +98,28 @@ def _in_order(raw: Raw, first: str, second: str, place: Place) -> tuple[str, str
     raise place.error(f"{raw[field]!r} names neither {first!r} nor {second!r}", field=field)
 
 
-def _pair(raw: Raw, better: Any, worse: Any, fields: tuple[str, str], place: Place) -> Preference:
+def _pair(raw: Raw, better: Any, worse: Any, fields: tuple[str, str], place: Place) -> list[Preference]:
     if isinstance(better, list) and isinstance(worse, list):
         return _parted(
             _given(raw, place), conversation(better, place, fields[0]), conversation(worse, place, fields[1])
         )
     if isinstance(better, dict) and isinstance(worse, dict):
         said = [conversation([each], place, field)[0]["content"] for each, field in zip((better, worse), fields)]
-        return Preference(tuple(_asked(raw, place)), said[0], said[1])
+        return [Preference(tuple(_asked(raw, place)), said[0], said[1])]
     chosen, rejected = field_text(raw, fields[0], place), field_text(raw, fields[1], place)
     if not _has_prompt(raw):
         return _parted([], _dialogue(chosen, place, fields[0]), _dialogue(rejected, place, fields[1]))
-    return Preference(tuple(_asked(raw, place)), chosen, rejected)
+    return [Preference(tuple(_asked(raw, place)), chosen, rejected)]
 
 
-def _parted(asked: list[Message], better: list[Message], worse: list[Message]) -> Preference:
-    """Two conversations that differ in their last turn."""
+def _parted(asked: list[Message], better: list[Message], worse: list[Message]) -> list[Preference]:
+    """Two conversations that differ in their last turn; nothing of two that part earlier."""
     before = better[:-1]
+    if worse[:-1] != before:
+        return []
     if asked and before[: len(asked)] == asked:
         asked = []
-    return Preference((*asked, *before), str(better[-1]["content"]), str(worse[-1]["content"]))
+    return [Preference((*asked, *before), str(better[-1]["content"]), str(worse[-1]["content"]))]
 
 
 def _dialogue(text: str, place: Place, field: str) -> list[Message]:

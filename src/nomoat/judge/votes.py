@@ -176,6 +176,7 @@ def preference_rows(cast: Sequence[Vote]) -> Iterator[dict[str, Any]]:
     """The votes with a winner as rows to align with: ``prompt``, ``chosen``, ``rejected``, all as messages.
 
     Of several turns, ``chosen`` and ``rejected`` hold all that followed the prompt, the user's turns among it (TRL).
+    Such a row is no labelled pair of last answers, which belong to different conversations; ``votes:ARENA`` is.
     """
     for vote in cast:
         if vote.winner in ("model_a", "model_b"):

@@ -79,3 +79,14 @@ def test_a_file_is_read_whole_and_equal_answers_are_left_out(tmp_path: Path) -> 
     path.write_text(json.dumps(rows[1]))
     with pytest.raises(DataError, match="holds no pairs"):
         read_preferences(path)
+
+
+def test_conversations_that_part_before_their_last_answers_are_no_pair(tmp_path: Path) -> None:
+    sides = [
+        [{"role": "assistant", "content": word}, *ASKED, {"role": "assistant", "content": "x" + word}] for word in "ab"
+    ]
+    row = {"prompt": list(ASKED), "chosen": sides[0], "rejected": sides[1]}
+    assert preferences_of(row, Place("rows", 1, 1)) == []
+    same = [[*sides[0][:-1], {"role": "assistant", "content": word}] for word in ("good", "bad")]
+    (found,) = preferences_of({**row, "chosen": same[0], "rejected": same[1]}, Place("rows", 1, 1))
+    assert (found.chosen, found.rejected, len(found.messages)) == ("good", "bad", 3)

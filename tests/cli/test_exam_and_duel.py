@@ -203,6 +203,8 @@ def test_a_reward_model_gives_no_ratings_and_writes_no_review(pairs: Path, mt_be
     assert code == 2 and "writes nothing" in str(records[-1]["message"])
     result = run("rank", str(answers), *asked, "--battles", "4")[1][-1]["result"]
     assert isinstance(result, dict) and result["battles"] == 4
+    code, records = run("school", "tiny+rm", str(pairs), "--name", "again")
+    assert code == 2 and "a reward model already" in str(records[-1]["message"])
     consistency = next(part for part in result["exam"]["parts"] if part["name"] == "consistency")
     assert consistency["share"]["value"] == 1.0  # an answer is read alone: no order can sway it
 

@@ -14,7 +14,8 @@ from nomoat.core.store import Store
 from nomoat.engine.sampling import Sampling
 from nomoat.judge.bout import Contestants
 from nomoat.judge.topics import Topic
-from nomoat.judge.votes import preference_rows, votes
+from nomoat.judge.vote_exports import preference_rows
+from nomoat.judge.votes import votes
 from nomoat.serve.arena_options import ArenaOptions
 from served import LiveArena, add_adapter, serving_arena
 from tiny import tiny_base

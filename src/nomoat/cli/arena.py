@@ -63,7 +63,8 @@ def _export(args: argparse.Namespace, env: Environment) -> int:
     from nomoat.judge.leaderboard import leaderboard
     from nomoat.judge.leaderboard_page import write_leaderboard
     from nomoat.judge.leaderboard_text import FORMS
-    from nomoat.judge.votes import EXPORTS, models_of, votes_in
+    from nomoat.judge.vote_exports import EXPORTS
+    from nomoat.judge.votes import models_of, votes_in
 
     found = votes_in(env.store, args.name)
     if args.export in EXPORTS:

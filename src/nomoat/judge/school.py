@@ -18,6 +18,7 @@ from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Store
 from nomoat.data.preferences import Preference
 from nomoat.engine.names import open_stack
+from nomoat.engine.reward import reward_adapter
 from nomoat.judge.exam import Exam, exam
 from nomoat.judge.examine import readable
 from nomoat.judge.examinee import Examinee, local
@@ -72,12 +73,14 @@ def school(options: SchoolOptions, store: Store) -> Iterator[Record]:
 
     Raises what ``tune`` raises, and ``DataError`` for too few pairs.
     """
+    base, worn = open_stack(store, options.judge)
+    if reward_adapter(worn) is not None:
+        raise UsageError(f"{options.judge} is a reward model already", hint="teach its base, under another --name")
     lessons = lessons_of(
         read_pairs(store, options.pairs), test=options.held_out, seed=options.seed, balance=options.balance
     )
     if lessons.left_out:
         yield Note(f"{lessons.left_out} pairs are not learned: with them the longer answer would be the better one")
-    base, worn = open_stack(store, options.judge)
     before = local(Subject(base, worn, "before", store))
     asked = readable(lessons.examined, before.reads, options.exam_limit)[0]
     was, points_before = yield from _sat(before, asked, options.seed)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, Literal
@@ -12,30 +10,25 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import Field
 
-from nomoat.core.errors import NomoatError, NotFound
-from nomoat.judge.ahead import Ahead, write_ahead
-from nomoat.judge.arena import LONGEST_NOTE, Arena, Outcome
+from nomoat.core.errors import NomoatError
+from nomoat.judge.arena import LONGEST_NOTE, Outcome
 from nomoat.judge.asked import typed
-from nomoat.judge.bout import Contestants
-from nomoat.judge.examine import ExamOptions, examine
 from nomoat.judge.leaderboard import Leaderboard, leaderboard
 from nomoat.judge.leaderboard_page import render_leaderboard
 from nomoat.judge.leaderboard_text import FORMS
-from nomoat.judge.lessons import VOTES
-from nomoat.judge.votes import EXPORTS, Answer
-from nomoat.serve.arena_options import COOKIE, ArenaOptions, Voters
+from nomoat.judge.vote_exports import EXPORTS
+from nomoat.judge.votes import Answer
+from nomoat.serve.arena_options import COOKIE
 from nomoat.serve.body import read_body
 from nomoat.serve.bout import Bout, Ready
 from nomoat.serve.desk import aside
 from nomoat.serve.errors import RequestError, openai_body
 from nomoat.serve.events import SSE_TYPE, STREAM_HEADERS, sse
 from nomoat.serve.fields import Fields
-from nomoat.serve.guard import Door
-from nomoat.serve.jobs import Jobs, Kind
 from nomoat.serve.page import PAGE_HEADERS
+from nomoat.serve.room import Room
 from nomoat.serve.talk import Talk
 
-_MOST_ANSWERED = 256  # matches that wait for their vote; the oldest are forgotten
 _YEAR_S = 365 * 24 * 3600
 _FILES: Final = {
     "csv": ("Ratings as CSV", ".csv"),
@@ -66,57 +59,6 @@ class VoteBody(Fields):
     replaces: int | None = None
     verdict: Verdict
     note: Annotated[str, Field(max_length=LONGEST_NOTE)] = ""
-
-
-@dataclasses.dataclass(slots=True)
-class Room:
-    """An arena, those who answer in it, and who may come in. ``answered``: matches that wait for their vote, by key."""
-
-    arena: Arena
-    contestants: Contestants
-    options: ArenaOptions
-    voters: Voters
-    lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
-    answered: dict[str, Talk] = dataclasses.field(default_factory=dict)
-    ahead: Ahead = dataclasses.field(default_factory=dict)
-    jobs: Jobs = dataclasses.field(init=False)
-
-    def __post_init__(self) -> None:
-        self.jobs = Jobs(self._kinds())
-
-    def _kinds(self) -> dict[str, Kind]:
-        """The work that can be started here; none of it names a model before the votes do."""
-        place, judge, kinds = self.arena, self.options.judge, dict[str, Kind]()
-        if place.questions:
-            kinds["answers"] = Kind(
-                "Write all answers ahead",
-                lambda: write_ahead(self.contestants, place.models, place.questions, self.ahead),
-            )
-        if judge:
-            asked = ExamOptions(judge=judge, pairs=f"{VOTES}{place.name}")
-            kinds["exam"] = Kind(f"Let {judge} sit its exam on the votes", lambda: examine(asked, place.store))
-        return kinds
-
-    @property
-    def door(self) -> Door:
-        return Door(self.options.host, tuple(self.voters.names), cookie=COOKIE)
-
-    def voter(self, http: Request) -> str:
-        """Who is speaking."""
-        return self.voters.of(self.door.key(http.headers))
-
-    def remember(self, talk: Talk) -> None:
-        """Keep what was said in a match until it is voted on."""
-        self.answered[talk.match.key] = talk
-        while len(self.answered) > _MOST_ANSWERED:
-            del self.answered[next(iter(self.answered))]
-
-    def shown(self, key: str, voter: str) -> Talk:
-        """What this voter is to judge. Raises ``NotFound``."""
-        talk = self.answered.get(key)
-        if talk is None or talk.match.voter != voter:
-            raise NotFound("this match is not open: it was voted on already, is not whole yet, or is not yours")
-        return talk
 
 
 def routes(room: Room) -> APIRouter:

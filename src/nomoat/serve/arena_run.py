@@ -13,9 +13,9 @@ from nomoat.judge.arena import Arena
 from nomoat.judge.bout import Contestants
 from nomoat.serve import arena, jobs, page
 from nomoat.serve.app import guarded
-from nomoat.serve.arena import Room
 from nomoat.serve.arena_options import ArenaOptions, Voters
 from nomoat.serve.options import LOCAL_HOSTS
+from nomoat.serve.room import Room
 from nomoat.serve.run import server_of, url_of
 
 

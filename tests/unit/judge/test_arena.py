@@ -13,7 +13,8 @@ from nomoat.data.preferences import preferences_of
 from nomoat.data.rows import Message, Place
 from nomoat.judge.arena import Arena
 from nomoat.judge.topics import Topic
-from nomoat.judge.votes import Answer, Vote, arenas, cast, fastchat_rows, preference_rows, votes, votes_in
+from nomoat.judge.vote_exports import fastchat_rows, preference_rows
+from nomoat.judge.votes import Answer, Vote, arenas, cast, votes, votes_in
 
 HI: tuple[Message, ...] = ({"role": "user", "content": "Hi?"},)
 NONE = Answer("")

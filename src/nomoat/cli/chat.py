@@ -47,8 +47,8 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     from nomoat.engine.chat import Session
     from nomoat.engine.names import open_stack
 
-    warn_of_missing(env, args.model)
     base, worn = open_stack(env.store, args.model)
+    warn_of_missing(env, args.model)
     session = Session(base, stack=worn, max_context=args.max_context)
     session.system = args.system
     talk = _Talk(env, session, worn, sampling, as_json=args.json)

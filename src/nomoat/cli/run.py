@@ -51,8 +51,8 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     prompt = env.stdin.read() if args.prompt == "-" else args.prompt
     if args.raw and args.system:
         raise UsageError("--raw takes the prompt as it is and has no place for --system")
-    warn_of_missing(env, args.model)
     base, stack = open_stack(env.store, args.model)
+    warn_of_missing(env, args.model)
     request = _request(base, stack, sampling, prompt, args)
     started, pieces = time.perf_counter(), []
     for piece in Engine(base, max_batch=1).stream([request]):

@@ -37,10 +37,23 @@ def resolve_base(store: Store, spec: str) -> Path:
         return path.absolute()
     if looks_like_path(spec) or path.exists():
         raise NotFound(
-            f"{spec}: " + ("neither a GGUF file nor a model folder" if path.exists() else "no such file"),
+            f"{spec}: {_what_it_lacks(path)}",
             hint="give a .gguf file, a folder with config.json and safetensors, or a name of `nomoat ls`",
         )
     return store.find("bases", spec)  # raises, with near matches and `nomoat pull`
+
+
+def _what_it_lacks(path: Path) -> str:
+    if not path.exists():
+        return "no such file"
+    if not path.is_dir():
+        return "not a GGUF file"
+    with disk_errors(path):
+        pickled = [*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")]
+    if not (path / "config.json").is_file():
+        return "not a model folder: it has no config.json"
+    said = f"; {pickled[0].name} may hold code and is not read" if pickled else ""
+    return f"not a model folder: it has no *.safetensors{said}"
 
 
 def looks_like_path(spec: str) -> bool:

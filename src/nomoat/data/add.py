@@ -68,7 +68,7 @@ def add(options: AddOptions, store: Store, *, measure: Measure | None = None) ->
     thresholds, why = _thresholds(options, store, gathered)
     splits = gathered.split(thresholds)
     yield from [Note(why, warning=True)] if why else []
-    yield from _warnings(splits, options)
+    yield from _warnings(splits, gathered, options)
     report = gathered.report(options.name, splits)
     if measure is not None:
         report = dataclasses.replace(report, tokens=measure([row for split in SPLITS for row in splits[split]]))
@@ -125,9 +125,11 @@ def _stored(folder: Path) -> tuple[Thresholds, tuple[Any, ...]]:
     return values, tuple(lineage.options.get(key) for key in ("valid", "test", "seed"))
 
 
-def _warnings(splits: dict[str, list[Row]], options: AddOptions) -> Iterator[Note]:
+def _warnings(splits: dict[str, list[Row]], gathered: Gathered, options: AddOptions) -> Iterator[Note]:
     if not splits["train"]:
-        raise DataError("no row is left to learn", file=", ".join(options.paths))
+        dropped = gathered.account.dropped.values()
+        why = "; ".join(f"{each.count:,} dropped: {each.reason}, first {each.first}" for each in dropped)
+        raise DataError("no row is left to learn" + (f": {why}" if why else ""), file=", ".join(options.paths))
     uses = {"valid": "choosing the best checkpoint", "test": "judging before and after"}
     for split, use in uses.items():
         if not splits[split]:

@@ -5,6 +5,8 @@ A passage is a row, so that a single book can be split into training and held-ou
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from nomoat.data.plain_text import read_text
 MAX_CHARACTERS = 256 << 20
 MAX_UNPACKED_BYTES = 512 << 20
 SUFFIXES = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf", ".docx")
+_REPAIR = "open it and save it again, or take it out of the folder"
 _PARAGRAPH_END = re.compile(r"\n[ \t\r]*\n")
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s|\n")
 
@@ -61,12 +64,26 @@ def _plain(path: Path) -> str:
     return read_text(path, MAX_CHARACTERS).replace("\r\n", "\n")
 
 
+def _prose(path: Path) -> str:
+    """A text file that is not rows under another name."""
+    text = _plain(path)
+    first = text.partition("\n")[0]
+    if first.startswith(("{", "[{")):
+        try:
+            json.loads(first)
+        except (ValueError, RecursionError):
+            return text
+        raise DataError("holds rows of JSON, not text", file=path, hint=f"rename it to {path.stem}.jsonl")
+    return text
+
+
 def _html(path: Path) -> str:
     return html_text(_plain(path))
 
 
 def _pdf(path: Path) -> str:
     pypdf = _module("pypdf", path)
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it cannot read, we say
     with disk_errors(path), path.open("rb") as file:
         try:
             reader = pypdf.PdfReader(file)
@@ -76,7 +93,8 @@ def _pdf(path: Path) -> str:
         except DataError:
             raise
         except Exception as error:  # pypdf raises whatever its parser stumbles on
-            raise DataError(f"the PDF cannot be read: {error or type(error).__name__}", file=path) from error
+            said = f"the PDF cannot be read: {error or type(error).__name__}"
+            raise DataError(said, file=path, hint=_REPAIR) from error
     return "\n\n".join(page for page in pages if page).replace("\x00", "")
 
 
@@ -90,7 +108,8 @@ def _docx(path: Path) -> str:
             for block in document.iter_inner_content()
         ]
     except Exception as error:  # python-docx raises whatever its parser stumbles on
-        raise DataError(f"the document cannot be read: {error or type(error).__name__}", file=path) from error
+        said = f"the document cannot be read: {error or type(error).__name__}"
+        raise DataError(said, file=path, hint=_REPAIR) from error
     return "\n\n".join(block for block in blocks if block.strip())
 
 
@@ -104,7 +123,7 @@ def _refuse_bomb(path: Path) -> None:
         with disk_errors(path), zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
     except zipfile.BadZipFile as error:
-        raise DataError(f"not a .docx file: {error}", file=path) from error
+        raise DataError(f"not a .docx file: {error}", file=path, hint=_REPAIR) from error
     if unpacked > MAX_UNPACKED_BYTES:
         raise DataError(f"unpacks to {unpacked >> 20} MiB", file=path)
 
@@ -121,6 +140,7 @@ def _module(name: str, path: Path) -> Any:
 
 
 _READERS: dict[str, Callable[[Path], str]] = {
+    ".txt": _prose,
     ".html": _html,
     ".htm": _html,
     ".pdf": _pdf,

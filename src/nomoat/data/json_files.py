@@ -84,7 +84,7 @@ def read_lines(path: Path) -> Iterator[Numbered]:
     """One value a line; empty lines are passed over."""
     for number, line in text_lines(path):
         if line.strip(" \t\r\n"):
-            yield number, parse(line, file=path, line=number)
+            yield number, parse(line.rstrip(), file=path, line=number)
 
 
 def read_values(path: Path) -> Iterator[Numbered]:

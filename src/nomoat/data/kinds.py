@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +34,7 @@ _PAIR_ALIASES = (
     ("source", "target"),
 )
 _LABELS = ("label", "labels", "sentiment", "class", "category_label", "summary")
+_COMMON = ("prompt", "completion", "messages", "conversations", "instruction", "output", "question", "answer", "text")
 _MEDIA_FIELDS = ("image", "images", "audio", "audios", "video", "videos")
 _LEARN_BETTER = (
     "preference data teaches by comparison, which tuning does not; to learn the better answers alone: "
@@ -216,13 +219,29 @@ def by_text_field(field: str) -> Guess:
     return Guess(kind, Fit("the field you named", field), forced=True)
 
 
+def in_lower_case(raw: Raw) -> Raw:
+    """The row with the names of its fields in lower case where only so it is known: spreadsheets write ``Question``."""
+    lower = {str(field).strip().lower(): value for field, value in raw.items()}
+    changed = lower.keys() != raw.keys() and len(lower) == len(raw)
+    return lower if changed and guess(raw) is None and guess(lower) is not None else raw
+
+
 def unknown(raw: Raw, place: Place) -> DataError:
     """The error for a row of no known kind."""
     fields = ", ".join(repr(str(field)) for field in list(raw)[:12]) or "none"
-    return place.error(
-        f"no known kind of row; its fields: {fields}",
-        hint="say which to learn: --prompt-field FIELD --completion-field FIELD, or --text-field FIELD",
-    )
+    return place.error(f"no known kind of row; its fields: {fields}", hint=_how_to_say(raw, place))
+
+
+def _how_to_say(raw: Raw, place: Place) -> str:
+    """What names the fields to learn: as a command where the row has two, with the likely slip where there is one."""
+    names = [shlex.quote(str(field)) for field in raw] if len(raw) == 2 else ["FIELD", "FIELD"]
+    ways = f"say which to learn: --prompt-field {names[0]} --completion-field {names[1]}, or --text-field FIELD"
+    for field in raw:
+        meant = difflib.get_close_matches(str(field), [known for known in _COMMON if known not in raw], 1, 0.8)
+        if meant:
+            return f"is {str(field)!r} meant to be {meant[0]!r}? Or {ways}"
+    table = place.file.lower().endswith((".csv", ".tsv"))
+    return ways + ("; the first line of a table names its columns" if table else "")
 
 
 def needs_media(raw: Raw) -> bool:

@@ -92,7 +92,9 @@ def refuse_other_encodings(start: bytes, path: Path) -> None:
     for mark, name in _BOMS.items():
         if start.startswith(mark):
             raise DataError(
-                f"byte 0: this is {name}, not UTF-8", file=path, hint=f"iconv -f {name} -t UTF-8 {path.name}"
+                f"byte 0: this is {name}, not UTF-8",
+                file=path,
+                hint=f"save it as UTF-8, or: iconv -f {name} -t UTF-8 {path.name}",
             )
 
 

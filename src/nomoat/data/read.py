@@ -19,6 +19,8 @@ from nomoat.data.convert import Raw
 from nomoat.data.rows import Place, Row, check_text, defect
 from nomoat.data.sources import Source, find
 
+_A_ROW = 'a row is an object such as {"prompt": "...", "completion": "..."} or {"text": "..."}'
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReadOptions:
@@ -92,7 +94,7 @@ def read(path: Path | str, options: ReadOptions | None = None) -> Reading:
         rows.extend(_document_rows(source, options, reading) if source.is_document else ())
         rows.extend(() if source.is_document else _table_rows(source, options, reading))
     if not any(reading.kinds.values()):
-        raise DataError("holds no rows", file=path)
+        raise DataError("holds no rows", file=path, hint=_A_ROW)
     return reading
 
 
@@ -121,9 +123,11 @@ def _table_rows(source: Source, options: ReadOptions, reading: Reading) -> Itera
     for row, (line, raw) in enumerate(source.raw_rows(), start=1):
         place = Place(str(source.path), line, row)
         if not isinstance(raw, dict):
-            raise place.error(f"a row must be an object, not {type(raw).__name__}")
+            raise place.error(f"a row must be an object, not {type(raw).__name__}", hint=_A_ROW)
         if source.mapping is not None:
             raw = source.mapping.apply(raw)
+        if not (options.prompt_field or options.text_field):
+            raw = kinds.in_lower_case(raw)
         guess = _guess(guess, raw, place, options)
         reading.kinds[guess.kind.name] += 1
         reading.ignored_fields.update(guess.ignored(raw))

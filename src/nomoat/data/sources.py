@@ -57,6 +57,9 @@ class Source:
         return reader(self.path)
 
 
+_SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
     """The files of a path, why they were taken as they were, and the files that were left aside."""
@@ -94,6 +97,11 @@ def find(path: Path, dataset: str = "") -> Found:
 def _one_file(path: Path) -> Found:
     if kind_of_file(path) in (*TABLES, *documents.SUFFIXES):
         return Found([Source(path)], "")
+    if kind_of_file(path) in _SHEETS:
+        raise UsageError(
+            f"{path}: no reader for {kind_of_file(path)}",
+            hint="save the sheet as CSV (UTF-8), with the names of its columns in the first line",
+        )
     raise UsageError(
         f"{path}: no reader for {kind_of_file(path) or 'a file without a suffix'}",
         hint="readable: " + " ".join((*TABLES, *documents.SUFFIXES)) + ", and .gz of the text tables",

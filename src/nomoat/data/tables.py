@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from nomoat.data.json_files import Numbered
 from nomoat.data.plain_text import MAX_LINE_BYTES, text_lines
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_SEPARATOR = re.compile("sep=([,;\t|])[\r\n]*", re.IGNORECASE)  # a first line for Excel alone
 _BATCH_ROWS = 1024
 
 
@@ -26,29 +28,34 @@ def read_csv(path: Path) -> Iterator[Numbered]:
     csv.field_size_limit(MAX_LINE_BYTES)  # the default of 128 KiB is less than a long answer
     source = _Tape(path)
     header_line = next(source, "")
-    delimiter = "\t" if ".tsv" in path.suffixes else max(_DELIMITERS, key=header_line.count)
+    said = _SEPARATOR.fullmatch(header_line)
+    before = 1 if said else 0  # lines above the header
+    if said:
+        header_line = next(source, "")
+    tabs = ".tsv" in path.suffixes
+    delimiter = said[1] if said else "\t" if tabs else max(_DELIMITERS, key=header_line.count)
     source.put_back(header_line)
     reader = csv.reader(source, delimiter=delimiter, strict=True)
-    line = 1
+    line = before + 1
     try:
-        header = _header(next(reader, []), path)
-        line = reader.line_num + 1
+        header = _header(next(reader, []), path, line)
+        line = before + reader.line_num + 1
         for cells in reader:
             if cells:
                 yield line, dict(_cells(header, cells, path, line))
-            line = reader.line_num + 1
+            line = before + reader.line_num + 1
     except csv.Error as error:
         raise DataError(
             f"not a well-formed table separated by {_DELIMITERS[delimiter]}: {error}", file=path, line=line
         ) from error
 
 
-def _header(names: list[str], path: Path) -> list[str]:
+def _header(names: list[str], path: Path, line: int) -> list[str]:
     if not any(name.strip() for name in names):
-        raise DataError("the first line must name the columns", file=path, line=1)
+        raise DataError("the first line must name the columns", file=path, line=line)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"column {twice!r} stands twice", file=path, line=1)
+        raise DataError(f"column {twice!r} stands twice", file=path, line=line)
     return names
 
 

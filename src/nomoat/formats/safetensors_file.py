@@ -130,7 +130,9 @@ def _entry(name: str, value: Any, start: int, end: int, path: Path) -> StoredTen
     size = prod(shape) * _ITEM_SIZES[kind]
     if offsets[1] - offsets[0] != size or start + offsets[1] > end:
         raise BadHeader(
-            f"tensor {name!r}: {kind} {shape!r:.60} at {offsets!r:.60} does not fit a file of {end} bytes", file=path
+            f"tensor {name!r}: {kind} {shape!r:.60} at {offsets!r:.60} does not fit a file of {end} bytes",
+            file=path,
+            hint="a download that was cut short is fetched again",
         )
     return StoredTensor(kind, tuple(shape), start + offsets[0], size)
 

@@ -65,7 +65,9 @@ def held_out(store: Store, data: str, limit: int) -> HeldOut:
         rows, name = found, path.name
     if not rows:
         raise NotFound(
-            f"{data} has no held-out rows", hint="add more rows, or give a file of rows that training never saw"
+            f"{data} has no held-out rows",
+            hint="ten rows or more leave some to judge with: nomoat data add OLD MORE --name NAME --replace; "
+            "or give a file of rows that training never saw",
         )
     return HeldOut(rows[:limit] if limit else rows, name, split)
 

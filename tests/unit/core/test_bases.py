@@ -74,8 +74,17 @@ def test_a_path_that_is_not_there_is_not_found(store: Store, spec: str) -> None:
 
 def test_a_file_that_is_no_model_is_named_as_such(store: Store, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(NotFound, match="neither a GGUF file nor a model folder"):
+    with pytest.raises(NotFound, match="not a GGUF file"):
         resolve_base(store, str(tmp_path / "notes.txt"))
+
+
+def test_a_folder_that_is_no_model_is_told_what_it_lacks(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"it has no config\.json"):
+        resolve_base(store, str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02")
+    with pytest.raises(NotFound, match=r"it has no \*\.safetensors; pytorch_model\.bin may hold code and is not read"):
+        resolve_base(store, str(tmp_path))
 
 
 def test_an_unknown_name_is_answered_with_near_ones_and_pull(store: Store) -> None:

@@ -192,7 +192,7 @@ def test_an_existing_name_needs_replace_and_survives_a_failure(tmp_path: Path) -
 
 
 def test_nothing_left_to_learn_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no row is left"):
+    with pytest.raises(DataError, match=r"no row is left to learn: 1 dropped: empty answer, first .*a\.jsonl:1"):
         run(write(tmp_path / "a.jsonl", [{"prompt": "q", "completion": ""}]))
 
 

@@ -236,3 +236,37 @@ def test_files_without_rows_and_missing_files_are_refused(tmp_path: Path) -> Non
     (tmp_path / "x.bin").write_bytes(b"")
     with pytest.raises(UsageError, match=r"no reader for \.bin"):
         read(tmp_path / "x.bin")
+
+
+def test_fields_are_known_in_any_case_and_with_space_around_them(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Question; Answer \r\nq;a\r\n", encoding="utf-8-sig")
+    assert read(tmp_path / "t.csv").rows == [{"prompt": "q", "completion": "a"}]
+    (tmp_path / "t.jsonl").write_text('{"PROMPT": "q", "prompt": "p", "Completion": "a"}\n')
+    with pytest.raises(DataError, match="no known kind of row"):
+        read(tmp_path / "t.jsonl")  # which prompt is meant?
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("t.csv", "Meine Frage;Antwort\nq;a\n", "--prompt-field 'Meine Frage' --completion-field Antwort"),
+        ("t.csv", "Meine Frage;Antwort\nq;a\n", "the first line of a table names its columns"),
+        ("t.jsonl", '{"promt": "q", "completion": "a"}\n', "is 'promt' meant to be 'prompt'?"),
+        ("t.jsonl", '{"a": 1, "b": 2, "c": 3}\n', "--prompt-field FIELD --completion-field FIELD"),
+        ("t.json", '["a text"]', '{"text": "..."}'),
+        ("t.jsonl", "", '{"prompt": "...", "completion": "..."}'),
+        ("t.txt", '{"prompt": "q", "completion": "a"}\n', "rename it to t.jsonl"),
+        ("t.xlsx", "PK", "save the sheet as CSV"),
+        ("t.docx", "PK", "take it out of the folder"),
+    ],
+)
+def test_a_refusal_says_what_mends_it(tmp_path: Path, name: str, content: str, hint: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises((DataError, UsageError)) as refused:
+        read(tmp_path / name)
+    assert hint in refused.value.hint
+
+
+def test_a_text_that_begins_with_a_brace_is_still_a_text(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("{curly} beginnings\nof a note\n")
+    assert read(tmp_path / "t.txt").kind == "document"

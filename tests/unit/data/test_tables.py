@@ -33,6 +33,7 @@ CHATS: list[dict[str, Any]] = [
         ("t.csv", '\ufeffprompt;completion\r\nq;"a, ""b""\nc"\r\nq2;a2\r\n'),
         ("t.tsv", 'prompt\tcompletion\nq\t"a, ""b""\nc"\nq2\ta2'),
         ("t.csv", 'prompt|completion\nq|"a, ""b""\nc"\nq2|a2'),
+        ("t.csv", '\ufeffsep=;\r\nprompt;completion\r\nq;"a, ""b""\nc"\r\nq2;a2\r\n'),
     ],
 )
 def test_a_table_reads_the_same_whatever_separates_its_cells(tmp_path: Path, name: str, content: str) -> None:
@@ -54,6 +55,14 @@ def test_a_cell_may_be_longer_than_the_csv_module_allows_by_itself(tmp_path: Pat
     path = tmp_path / "t.csv"
     path.write_text("prompt,completion\nq," + "a" * 200_000)
     assert len(read(path).rows[0]["completion"]) == 200_000
+
+
+def test_lines_are_counted_from_the_top_where_excel_names_its_separator(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('sep=;\nprompt;completion\n"q\n";a\nq2;a2\n')
+    assert [line for line, _ in read_csv(tmp_path / "t.csv")] == [3, 5]
+    (tmp_path / "t.csv").write_text("SEP=,\nprompt,prompt\n")
+    with pytest.raises(DataError, match=r"t\.csv:2: column 'prompt' stands twice"):
+        list(read_csv(tmp_path / "t.csv"))
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ TEXT = (
 )
 
 
-# Gemma's wide residual stream makes float32 itself coarse: over this text transformers' float32 is 1.9e-4 from its own
-# float64, ours 4.9e-4, and the two are 3.1e-4 apart.
-BOUNDS = {"smollm2": 1e-4, "gemma3": 5e-4, "qwen05": 1e-4}
+# Gemma's wide residual stream makes float32 itself coarse: over half of this text transformers' log-probabilities are
+# 8.4e-5 from those of float64 throughout (angles and norms too, which transformers keeps in float32), ours 5.4e-5.
+BOUNDS = {"smollm2": 1e-4, "gemma3": 2e-4, "qwen05": 1e-4}
 
 
 @pytest.mark.real

@@ -24,12 +24,6 @@ class Rope:
     factors: tuple[float, ...] | None = None
     attention_factor: float = 1.0
 
-    def frequencies(self) -> list[float]:
-        """The ``dim / 2`` angular steps per position."""
-        steps = [self.theta ** (-2 * i / self.dim) for i in range(self.dim // 2)]
-        factors = self.factors or (1.0,) * len(steps)
-        return [step / factor / self.scale for step, factor in zip(steps, factors)]
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layer:

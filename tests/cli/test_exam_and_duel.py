@@ -59,6 +59,11 @@ def test_an_exam_on_votes_says_how_far_the_voters_agree_with_each_other(pairs: P
     env = Environment(stdout=io.StringIO(), stderr=io.StringIO())
     print_exam(result, env)
     assert "agree with each other on 75" in env.stdout.getvalue()  # type: ignore[attr-defined]
+    _, records = run("exam", "tiny", str(pairs), "--votes", "mine", "--limit", "20")
+    result = records[-1]["result"]
+    assert isinstance(result, dict) and result["votes"]["votes"] == 20 and result["voters"]["questions"] == 24
+    print_exam(result, env)
+    assert "votes in mine; on " in env.stdout.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_rates_of_a_judge_that_failed_are_withheld(pairs: Path, tmp_path: Path) -> None:

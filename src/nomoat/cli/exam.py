@@ -42,6 +42,13 @@ def print_exam(result: Mapping[str, Any], env: Environment) -> None:
             [part["name"], f"{share(part['share']['value'])} ({bounds})", part["needed"], passed, part["summary"]]
         )
     print_table(env, ("part", "share, 95 % interval", "needed", "", "what"), rows)
+    if result.get("votes"):
+        found = result["votes"]["share"]
+        env.print(
+            f"\nit agrees with {share(found['value'])} ({share(found['low'])} to {share(found['high'])}) of "
+            f"{result['votes']['settled']:,} votes in {result['votes']['arena']}; on "
+            f"{result['votes']['votes'] - result['votes']['settled']:,} more it cannot decide"
+        )
     if result.get("voters"):
         found = result["voters"]["share"]
         env.print(

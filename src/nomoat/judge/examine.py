@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from nomoat.core.errors import UsageError
 from nomoat.core.options import option
@@ -12,11 +11,10 @@ from nomoat.core.records import Done, Note, Record
 from nomoat.core.store import Store
 from nomoat.data.preferences import Preference
 from nomoat.judge import shared_options
-from nomoat.judge.agreement import agreements
 from nomoat.judge.examinee import Reads, open_judge
 from nomoat.judge.lessons import VOTES, read_pairs
 from nomoat.judge.manner import examined, room_for
-from nomoat.judge.votes import votes
+from nomoat.judge.own_votes import among_voters, with_votes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,6 +24,7 @@ class ExamOptions:
     judge: str = shared_options.judge()
     pairs: str = option("", "labelled pairs: rows of prompt, chosen, rejected; or votes:ARENA", metavar="PATH")
     verdict: str = shared_options.verdict()
+    votes: str = option("", "also say how far it agrees with your votes in this arena", metavar="ARENA")
     limit: int = option(60, "examine on the first N pairs; 0: all", metavar="N")
     seed: int = option(0, "which answer stands first")
 
@@ -43,17 +42,17 @@ def examine(options: ExamOptions, store: Store) -> Iterator[Record]:
     labelled, skipped = labelled_pairs(store, options.pairs, judge.reads, options.limit, room_for(options.verdict))
     if skipped:
         yield Note(f"{skipped} pairs are left out: they do not fit into the judge's context", warning=True)
-    _, found, manner = yield from examined(judge.make, options.verdict, labelled, options.seed, judge.familiar)
-    counts = {"pairs": len(labelled), "skipped": skipped, "voters": _voters(store, options.pairs)}
-    yield Done("exam", None, {"judge": options.judge, "verdict": manner, **counts, **found.as_dict()})
-
-
-def _voters(store: Store, source: str) -> dict[str, Any] | None:
-    """How far the voters agree with each other where the labels are votes: no judge can agree with them more."""
-    if not source.startswith(VOTES):
-        return None
-    found = agreements(votes(store, source.removeprefix(VOTES)))
-    return found[0].as_dict() if found else None
+    asked, found, manner = yield from examined(judge.make, options.verdict, labelled, options.seed, judge.familiar)
+    result = {"judge": options.judge, "verdict": manner, "pairs": len(labelled), "skipped": skipped, **found.as_dict()}
+    result |= {"votes": None, "voters": None}
+    arena = options.votes or (options.pairs.removeprefix(VOTES) if options.pairs.startswith(VOTES) else "")
+    if arena:
+        voters = among_voters(store, arena)
+        result["voters"] = voters.as_dict() if voters is not None else None
+    if options.votes:
+        voted, _ = labelled_pairs(store, f"{VOTES}{arena}", judge.reads, options.limit, room_for(options.verdict))
+        result["votes"] = (yield from with_votes(asked, arena, voted)).as_dict()
+    yield Done("exam", None, result)
 
 
 def labelled_pairs(store: Store, source: str, reads: Reads, limit: int, room: int) -> tuple[list[Preference], int]:

@@ -5,8 +5,9 @@ import { at, element } from "./text.js";
 
 const DONE = { answers: ({ answers }) => `${answers} answers are written: nobody waits for them any more.`, exam: sentence };
 
-function sentence({ judge, passed, pairs }) {
-  return `${judge} ${passed ? "passed" : "failed"} its exam on ${pairs} votes.`;
+function sentence({ judge, passed, pairs, voters }) {
+  const among = voters ? ` The voters agree with each other on ${percent(voters.share.value)}.` : "";
+  return `${judge} ${passed ? "passed" : "failed"} its exam on ${pairs} votes.${among}`;
 }
 
 function say(text, bad = false) {

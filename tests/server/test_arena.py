@@ -131,6 +131,7 @@ def test_a_question_of_two_turns_is_answered_in_two_conversations_and_voted_on_o
         reply = http.post("/arena/turn", json={"key": key, "prompt": " and then? "})
         more = [json.loads(line.removeprefix("data: ")) for line in reply.text.splitlines() if line]
         assert more[0] == {"turn": 2, "prompt": "and then?"} and more[-1] == {"whole": True}
+        assert not any(word in reply.text for word in ("tiny", "deep", "odd"))
         second = [text_of(more, side) for side in ("left", "right")]
         sides = place.sides(key)
         assert http.post("/arena/vote", json={"key": key, "verdict": "right"}).status_code == 200

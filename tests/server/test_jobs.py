@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -85,6 +86,17 @@ def test_only_voters_start_work_and_only_what_there_is(place: LiveArena, ann: ht
         assert nobody.get("/jobs.html").status_code == 200  # it says what is missing
     assert ann.get("/jobs.html").status_code == 200
     assert ann.get("/chat.html").status_code == 404
+
+
+def test_a_server_that_stops_ends_the_work_that_is_going_on(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for seed, name in enumerate(("zeta", "omega")):
+        tiny_base(store.path("bases", name), seed=seed)
+    many = [Topic(str(n), "", ({"role": "user", "content": f"{n}?"},)) for n in range(200)]
+    with serving_arena(store, ("zeta", "omega"), many, ArenaOptions(port=0), Sampling(max_tokens=400)) as place:
+        assert httpx.post(f"{place.url}/jobs/answers").json()["running"]
+        assert any(thread.name == "nomoat-job" for thread in threading.enumerate())
+    assert not any(thread.name == "nomoat-job" for thread in threading.enumerate())
 
 
 @contextlib.contextmanager

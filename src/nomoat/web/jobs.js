@@ -6,7 +6,7 @@ import { at, element } from "./text.js";
 const DONE = { answers: ({ answers }) => `${answers} answers are written: nobody waits for them any more.`, exam: sentence };
 
 function sentence({ judge, passed, pairs, voters }) {
-  const among = voters ? ` The voters agree with each other on ${percent(voters.share.value)}.` : "";
+  const among = voters ? ` The voters agree with each other on ${percent(voters.share.value)} of ${voters.questions} questions.` : "";
   return `${judge} ${passed ? "passed" : "failed"} its exam on ${pairs} votes.${among}`;
 }
 

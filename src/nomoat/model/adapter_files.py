@@ -205,7 +205,8 @@ def _grouped(tensors: Mapping[str, Any], folder: Path) -> dict[str, dict[str, to
         if suffix is None or not key.startswith(_PREFIX):
             raise UnsupportedType(f"tensor {key!r} is not part of a LoRA adapter", file=folder)
         module = key.removeprefix(_PREFIX).removesuffix(suffix)
-        grouped.setdefault(module, {})[_SUFFIXES[suffix]] = torch.from_numpy(np.array(array, dtype=np.float32))
+        own = np.require(array, np.float32, ["C", "W"])  # as it was read: no second copy
+        grouped.setdefault(module, {})[_SUFFIXES[suffix]] = torch.from_numpy(own)
     return grouped
 
 

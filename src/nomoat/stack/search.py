@@ -18,6 +18,7 @@ from nomoat.core.records import Done, Note, Progress, Record
 from nomoat.core.store import Store
 from nomoat.engine.names import Worn
 from nomoat.formats.weights import Array
+from nomoat.kernels.blocks import quick_products
 from nomoat.model.load import Base
 from nomoat.stack.job import OpenStack
 from nomoat.stack.options import SkillOptions, check_skills
@@ -144,7 +145,7 @@ def best_weights(
     tried: list[Weighting] = []
 
     def cost(weights: Array) -> float:
-        tried.append(_measured(worn, weights.tolist(), ground))
+        tried.append(_tried(worn, weights.tolist(), ground))
         return tried[-1].cost
 
     for done, _ in enumerate(descend(cost, start, step=_STEP, budget=options.budget), start=1):
@@ -159,6 +160,12 @@ def _measured(worn: Worn, weights: Sequence[float], ground: Ground) -> Weighting
     stack = tuple((adapter, weight) for (adapter, _), weight in zip(worn, weights))
     scores = [ground.scoring.score(skill, stack) for skill in ground.skills]
     return Weighting(tuple(float(weight) for weight in weights), tuple(ground.kept(scores)))
+
+
+def _tried(worn: Worn, weights: Sequence[float], ground: Ground) -> Weighting:
+    """Measured to find the way; what is reported is measured in float32."""
+    with quick_products():
+        return _measured(worn, weights, ground)
 
 
 def _along_the_gradient(
@@ -176,7 +183,7 @@ def _along_the_gradient(
         norm = float(np.linalg.norm(slope))
         if norm == 0.0 or not math.isfinite(norm):
             break
-        tried = _measured(worn, (np.array(best.weights) - stride * slope / norm).tolist(), ground)
+        tried = _tried(worn, (np.array(best.weights) - stride * slope / norm).tolist(), ground)
         found.append(tried)
         if tried.cost < best.cost:
             best = tried

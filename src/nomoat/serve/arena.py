@@ -64,6 +64,13 @@ class VoteBody(Fields):
 def routes(room: Room) -> APIRouter:
     """The endpoints."""
     router = APIRouter()
+    _add_voting(router, room)
+    _add_results(router, room)
+    return router
+
+
+def _add_voting(router: APIRouter, room: Room) -> None:
+    """What the page for voters asks for."""
 
     @router.get("/join/{key}")
     async def join(key: str) -> Response:
@@ -104,6 +111,10 @@ def routes(room: Room) -> APIRouter:
             outcome, costs = await aside(_vote, room, body, voter)
             return {**_told(outcome), **costs, "state": await aside(_state, room, voter)}
 
+
+def _add_results(router: APIRouter, room: Room) -> None:
+    """What the votes say, as a page and as files."""
+
     @router.get("/leaderboard")
     async def standing() -> Response:
         async with room.lock:
@@ -116,8 +127,6 @@ def routes(room: Room) -> APIRouter:
             text, name = await aside(_export, room, form)
         kind = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
         return Response(text, media_type="text/plain; charset=utf-8", headers=kind)
-
-    return router
 
 
 def _board(room: Room) -> Leaderboard:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nomoat.formats.fit import best_line, best_scale, inverse, peak
+from nomoat.formats.fit import best_line, best_scale, best_share, inverse, peak
 from nomoat.formats.quantize32 import half_bytes
 from nomoat.formats.weights import Array, Bytes, Floats
 
@@ -38,9 +38,9 @@ def _line_weights(x: Floats, importance: Floats | None) -> Floats:
     return weighed
 
 
-def _six_bits(values: Floats) -> tuple[Floats, Bytes]:
+def _six_bits(values: Floats, weights: Floats) -> tuple[Floats, Bytes]:
     """Non-negative (N, G) as 6-bit numbers under one scale, which is rounded to float16 first: (N, 1), (N, G)."""
-    scale = _half(values.max(axis=1, keepdims=True) / np.float32(63))
+    scale = _half(best_share(values, weights, 63))
     return scale, np.clip(np.rint(values * inverse(scale)), 0, 63).astype(np.uint8)
 
 
@@ -53,14 +53,21 @@ def _packed_pairs(scales: Bytes, mins: Bytes) -> Bytes:
 
 
 def _with_minima(x: Floats, importance: Floats | None, top: int, first: float, steps: int) -> tuple[list[Bytes], Bytes]:
-    """d, dmin and packed scales of Q4_K and Q5_K, and the weights as whole numbers (N, 256)."""
-    scale, offset = best_line(x.reshape(-1, 32), _line_weights(x, importance), top, first=first, steps=steps)
-    d, scales = _six_bits(np.maximum(scale, 0).reshape(-1, 8))
-    dmin, mins = _six_bits(-offset.reshape(-1, 8))
-    real_scale = (d * scales).astype(np.float32)[:, :, None]
-    real_min = (dmin * mins).astype(np.float32)[:, :, None]
-    q = np.rint((x.reshape(-1, 8, 32) + real_min) * inverse(real_scale))
-    whole: Bytes = np.clip(q, 0, top).astype(np.uint8).reshape(-1, 256)
+    """d, dmin and packed scales of Q4_K and Q5_K, and the weights as whole numbers (N, 256).
+
+    The offsets are fitted again under the scales as they are stored: that takes back half of what rounding those cost.
+    """
+    runs, weights = x.reshape(-1, 32), _line_weights(x, importance)
+    totals = weights.sum(axis=1, keepdims=True)
+    scale, offset = best_line(runs, weights, top, first=first, steps=steps)
+    d, scales = _six_bits(np.maximum(scale, 0).reshape(-1, 8), totals.reshape(-1, 8))
+    real_scale = (d * scales).astype(np.float32).reshape(-1, 1)
+    q = np.clip(np.rint((runs - offset) * inverse(real_scale)), 0, top)
+    left = (weights * (runs - real_scale * q)).sum(axis=1, keepdims=True) * inverse(totals)
+    dmin, mins = _six_bits(np.maximum(-left, 0).reshape(-1, 8), totals.reshape(-1, 8))
+    real_min = (dmin * mins).astype(np.float32).reshape(-1, 1)
+    q = np.clip(np.rint((runs + real_min) * inverse(real_scale)), 0, top)
+    whole: Bytes = q.astype(np.uint8).reshape(-1, 256)
     return [half_bytes(d), half_bytes(dmin), _packed_pairs(scales, mins)], whole
 
 

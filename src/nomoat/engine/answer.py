@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nomoat.core.errors import DataError, NomoatError, UsageError
-from nomoat.engine.choose import History, check_logits, new_generator, pick
+from nomoat.engine.choose import History, check_logprobs, new_generator, pick
 from nomoat.engine.constraint import masked
 from nomoat.engine.lookup import Lookup
 from nomoat.engine.prompt_scores import PromptScorer
@@ -51,9 +51,12 @@ class Answer:
             self.index, text, NO_TOKEN, 0.0, reason, prompt_scores=scores, error=error, cached_tokens=self.reused or 0
         )
 
-    def draw(self, logits: Tensor, base: Base) -> Piece:
-        """Draw the next token from ``logits`` (V,). Raises ``NomoatError`` when this request cannot go on."""
-        total = check_logits(logits)
+    def draw(self, logits: Tensor, logprobs: Tensor, base: Base) -> Piece:
+        """Draw the next token from ``logits`` (V,), whose log-softmax comes along.
+
+        Raises ``NomoatError`` when this request cannot go on.
+        """
+        check_logprobs(logprobs)
         wanted, request = self._adjusted(logits), self.request
         token = pick(wanted, History(self.prompt, self.output), request.sampling, self.generator)
         scores = self.scorer.scores() if self.scorer is not None and self.silent else None
@@ -65,8 +68,8 @@ class Answer:
         reason = self._finish_reason(ended)
         if reason is not None:
             text += self.text.finish()
-        logprob, top = float(logits[token]) - total, top_of(logits - total, request.top_logprobs)
-        return Piece(self.index, text, token, logprob, reason, top, scores, None, self.reused or 0)
+        top = top_of(logprobs, request.top_logprobs)
+        return Piece(self.index, text, token, float(logprobs[token]), reason, top, scores, None, self.reused or 0)
 
     def _adjusted(self, logits: Tensor) -> Tensor:
         bias, constraint = self.request.logit_bias, self.request.constraint

@@ -44,12 +44,10 @@ def new_generator(seed: int | None) -> torch.Generator:
     return generator
 
 
-def check_logits(logits: Tensor) -> float:
-    """The log of the sum of the exponentials of ``logits`` (V,). Raises ``NumericError`` unless it is finite."""
-    total = float(torch.logsumexp(logits, dim=-1))
-    if not math.isfinite(total):
+def check_logprobs(logprobs: Tensor) -> None:
+    """Raises ``NumericError`` where the logits of ``logprobs`` (V,) are not numbers: one spoils them all."""
+    if math.isnan(float(logprobs[0])):
         raise NumericError("the model's logits are not numbers", hint="try again without the adapters")
-    return total
 
 
 def pick(logits: Tensor, history: History, sampling: Sampling, generator: torch.Generator) -> int:
@@ -59,7 +57,7 @@ def pick(logits: Tensor, history: History, sampling: Sampling, generator: torch.
     """
     adjusted = penalise(logits, history, sampling) if sampling.penalises else logits
     if sampling.greedy:
-        return int(adjusted.argmax())
+        return int(adjusted.cpu().numpy().argmax())  # several times as fast as torch's
     values, ids = candidates(adjusted, sampling)
     return int(ids[_draw(values, sampling.temperature, generator)])
 

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from nomoat.core.errors import NumericError
-from nomoat.engine.choose import History, candidates, check_logits, new_generator, penalise, pick
+from nomoat.engine.choose import History, candidates, check_logprobs, new_generator, penalise, pick
 from nomoat.engine.sampling import Sampling
 
 NOTHING = History((), ())
 
 
-def test_penalties_and_temperature_move_the_draw_and_not_the_sum_that_log_probabilities_are_against() -> None:
+def test_penalties_and_temperature_move_the_draw_and_not_the_logits() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0])
     sampling = Sampling(temperature=5.0, top_k=1, presence_penalty=10.0)
     assert pick(logits, History((), (0,)), sampling, new_generator(0)) == 1
-    assert check_logits(logits) == pytest.approx(float(logits.logsumexp(0)), abs=1e-6)
+    assert logits.tolist() == [2.0, 1.0, 0.0]
 
 
 def test_a_greedy_request_draws_no_number() -> None:
@@ -86,4 +86,10 @@ def test_a_token_of_probability_zero_is_never_drawn() -> None:
 @pytest.mark.parametrize("bad", [[math.nan, 0.0], [math.inf, 0.0], [-math.inf, -math.inf]])
 def test_logits_that_are_not_numbers_are_an_error_not_a_token(bad: list[float]) -> None:
     with pytest.raises(NumericError):
-        check_logits(torch.tensor(bad))
+        check_logprobs(torch.tensor([bad]).log_softmax(-1)[0])
+    check_logprobs(torch.tensor([-math.inf, 0.0]).log_softmax(-1))
+
+
+def test_a_row_has_the_same_log_probabilities_in_a_crowd_as_alone() -> None:
+    logits = torch.randn(16, 49_152, generator=torch.Generator().manual_seed(0)) * 5
+    assert all(torch.equal(logits.log_softmax(-1)[i], logits[i : i + 1].log_softmax(-1)[0]) for i in (0, 7, 15))

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CLIENTS := .venv-clients
 # The version that the figures in README.md were measured with. On Linux the default wheel carries CUDA; to spare the
 # download:  make evening TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH ?= torch==2.13.0
@@ -19,8 +20,8 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test-fast: $(VENV)/dev
-	$(BIN)/pytest -q -m "not real and not slow"
+test-fast: $(VENV)/dev $(CLIENTS)/installed
+	NOMOAT_TEST_CLIENTS=$(CURDIR)/$(CLIENTS)/bin/python $(BIN)/pytest -q -m "not real and not slow"
 
 test-real: $(VENV)/dev
 	$(BIN)/pytest -q -m "real or slow"
@@ -38,8 +39,9 @@ sanitize:
 	    -I$$($(PYTHON) -c "import sysconfig; print(sysconfig.get_path('include'))") \
 	    -o $(SANITIZED)/nomoat/kernels/_native$$($(PYTHON) -c "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))")
 	nm -D $(SANITIZED)/nomoat/kernels/_native* | grep -q __asan_init
+	# -s: what a sanitizer says before it ends the process would be lost with the captured output
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
-	    ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) $(PYTHON) -m pytest -q -p no:cacheprovider tests/unit/kernels
+	    ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/unit/kernels
 
 # The kernels compiled for Arm and run in an emulator. On Debian: apt-get install g++-aarch64-linux-gnu qemu-user-static
 arm: $(VENV)/dev
@@ -53,6 +55,13 @@ $(VENV)/dev: $(SOURCES)
 	$(BIN)/pip install -q -e '.[dev]'
 	touch $(VENV)/installed $@
 
+# Other people's clients of our server bring several hundred megabytes and choose versions; they get a place of their own.
+$(CLIENTS)/installed: pyproject.toml
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install -q --upgrade pip
+	$(CLIENTS)/bin/pip install -q --group clients
+	touch $@
+
 $(VENV)/installed: $(SOURCES) $(PYTHON_SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q $(TORCH)
@@ -60,6 +69,6 @@ $(VENV)/installed: $(SOURCES) $(PYTHON_SOURCES)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info src/nomoat/kernels/_native*
+	rm -rf $(VENV) $(CLIENTS) build dist src/*.egg-info src/nomoat/kernels/_native*
 
 .PHONY: evening test check test-fast test-real sanitize arm clean

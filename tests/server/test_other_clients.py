@@ -1,8 +1,12 @@
-"""Clients that bring large trees of their own; they run where ``nomoat[clients]`` is installed."""
+"""Clients that bring large trees of their own: three in an environment apart, so that they choose none of our versions.
+
+``make test`` makes that environment and names its Python in ``NOMOAT_TEST_CLIENTS``; elsewhere our own is asked.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,51 +18,72 @@ from nomoat.engine.names import open_stack
 from nomoat.engine.score import score
 from nomoat.model.template import Encoded
 
-HELLO = [{"role": "user", "content": "hello"}]
+CLIENTS = os.environ.get("NOMOAT_TEST_CLIENTS", "")
 QUESTION = "Question: Which of these is a gas?\nAnswer:"
 CHOICES = [" air", " iron", " a stone", " the sea"]
 
+LITELLM = """
+import json, sys, litellm
+ask = {
+    "model": "openai/tiny+odd",
+    "messages": [{"role": "user", "content": "hello"}],
+    "api_base": sys.argv[1] + "/v1",
+    "api_key": "none",
+    "temperature": 0,
+    "max_tokens": 6,
+}
+whole = litellm.completion(**ask).choices[0].message.content
+streamed = "".join(chunk.choices[0].delta.content or "" for chunk in litellm.completion(**ask, stream=True))
+print(json.dumps([whole, streamed]))
+"""
 
-def test_litellm_completes_and_streams(live: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it fetches prices when it is imported
-    litellm = pytest.importorskip("litellm")
-    ask: dict[str, Any] = {
-        "model": "openai/tiny+odd",
-        "messages": HELLO,
-        "api_base": f"{live.url}/v1",
-        "api_key": "none",
-        "temperature": 0,
-        "max_tokens": 6,
-    }
-    whole = litellm.completion(**ask).choices[0].message.content
-    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in litellm.completion(**ask, stream=True))
+LANGCHAIN = """
+import json, sys
+from langchain_openai import ChatOpenAI
+model = ChatOpenAI(model="odd", base_url=sys.argv[1] + "/v1", api_key="none", temperature=0, max_tokens=30)
+whole = model.invoke("hello")
+streamed = "".join(str(chunk.content) for chunk in model.stream("hello"))
+schema = {
+    "title": "Answer",
+    "type": "object",
+    "properties": {"ok": {"type": "boolean"}},
+    "required": ["ok"],
+    "additionalProperties": False,
+}
+answer = model.with_structured_output(schema, method="json_schema").invoke("hello")
+print(json.dumps([whole.content, streamed, whole.usage_metadata["output_tokens"], answer]))
+"""
+
+
+def test_litellm_completes_and_streams(live: Any) -> None:
+    whole, streamed = json.loads(_client("litellm", "-c", LITELLM, live.url))
     assert streamed == whole and whole
 
 
 def test_langchain_invokes_streams_and_structures(live: Any) -> None:
-    chat_openai = pytest.importorskip("langchain_openai").ChatOpenAI
-    model = chat_openai(model="odd", base_url=f"{live.url}/v1", api_key="none", temperature=0, max_tokens=30)
-    whole = model.invoke("hello")
-    assert whole.usage_metadata["output_tokens"] == 30
-    assert "".join(str(chunk.content) for chunk in model.stream("hello")) == whole.content
-    schema = {
-        "title": "Answer",
-        "type": "object",
-        "properties": {"ok": {"type": "boolean"}},
-        "required": ["ok"],
-        "additionalProperties": False,
-    }
-    assert set(model.with_structured_output(schema, method="json_schema").invoke("hello")) == {"ok"}
+    whole, streamed, tokens, answer = json.loads(_client("langchain_openai", "-c", LANGCHAIN, live.url))
+    assert tokens == 30 and streamed == whole
+    assert set(answer) == {"ok"}
 
 
-def test_llm_prompts_through_its_extra_models_file(live: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("llm")
+def test_llm_prompts_through_its_extra_models_file(live: Any, tmp_path: Path) -> None:
     rows = f"- model_id: mine\n  model_name: tiny+odd:0.5\n  api_base: {live.url}/v1\n  api_key_name: none\n"
     (tmp_path / "extra-openai-models.yaml").write_text(rows)
-    monkeypatch.setenv("LLM_USER_PATH", str(tmp_path))
-    command = [sys.executable, "-m", "llm", "-m", "mine", "hello", "-o", "max_tokens", "6", "--no-log", "--key", "none"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and done.stdout.strip(), done.stderr
+    words = ("-m", "mine", "hello", "-o", "max_tokens", "6", "--no-log", "--key", "none")
+    assert _client("llm", "-m", "llm", *words, home=tmp_path).strip()
+
+
+def _client(module: str, *words: str, home: Path | None = None) -> str:
+    """What a Python that has ``module`` prints; where an environment is named, it must have it."""
+    python = CLIENTS or sys.executable
+    if not CLIENTS:
+        pytest.importorskip(module)
+    # litellm fetches prices when it is imported, unless told not to.
+    more = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"} | ({} if home is None else {"LLM_USER_PATH": str(home)})
+    without = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "LD_PRELOAD")}
+    done = subprocess.run([python, *words], env=without | more, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_lm_eval_reads_log_likelihoods_that_equal_ours(live: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.tables import print_table
+from nomoat.core.amounts import size
 from nomoat.core.artefacts import locate
 from nomoat.stack.history import draw_history, generations, skills_of
 
@@ -22,7 +23,7 @@ def show_history(args: argparse.Namespace, env: Environment) -> int:
     else:
         skills = skills_of(history)
         rows = [
-            [each.name, each.made, f"{each.parameters / 1e6:.2f} M"]
+            [each.name, each.made, size(4 * each.parameters)]
             + [f"{each.losses[skill]:.4f}" if skill in each.losses else "" for skill in skills]
             for each in history
         ]

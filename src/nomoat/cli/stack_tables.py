@@ -44,13 +44,17 @@ def _print_subsets(scores: Mapping[str, Any], env: Environment) -> None:
     for subset in scores["subsets"]:
         worn = "+".join(subset["adapters"]) or "nothing"
         levels = [f"{score:.4f}" if loss else f"{1 - score:.1%}" for score, loss in zip(subset["scores"], by_loss)]
-        cells = [f"{level} ({kept:.0%})" for level, kept in zip(levels, subset["kept"])]
+        shares = [f" ({kept:.0%})" if skill["gains"] else "" for skill, kept in zip(scores["skills"], subset["kept"])]
+        cells = [level + share for level, share in zip(levels, shares, strict=True)]
         lines.append([worn, *cells, ", ".join(subset["lost"])])
     print_table(env, ["wearing", *heads, f"keeps less than {scores['keep']:.0%}"], lines)
     env.print(
         "(right answers in per cent, losses in nats a token; in brackets how much is left of what the adapter gains "
         "alone)"
     )
+    for skill in scores["skills"]:
+        if not skill["gains"]:
+            env.print(f"{skill['adapter']} alone gains nothing on {skill['data']}, so there is nothing of it to keep")
 
 
 def print_search(done: Done, env: Environment) -> None:

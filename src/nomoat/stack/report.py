@@ -85,7 +85,13 @@ def _scores(skills: Sequence[Skill], subsets: Sequence[SubsetScores], scoring: S
         lost = [skill.data for skill, share in zip(skills, kept) if skill.adapter in each.adapters and share < keep]
         rows.append({"adapters": list(each.adapters), "scores": list(each.scores), "kept": kept, "lost": lost})
     heads = [
-        {"adapter": skill.adapter, "data": skill.data, "rows": len(skill.rows), "unit": scoring.unit(skill)}
-        for skill in skills
+        {
+            "adapter": skill.adapter,
+            "data": skill.data,
+            "rows": len(skill.rows),
+            "unit": scoring.unit(skill),
+            "gains": own < before,
+        }
+        for skill, before, own in zip(skills, bare, alone, strict=True)
     ]
     return {"skills": heads, "subsets": rows, "keep": keep}

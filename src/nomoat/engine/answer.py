@@ -63,7 +63,7 @@ class Answer:
         self.output.append(token)
         self.known.append(token)
         ended = token in base.tokenizer.eos_ids
-        mute = ended or token in base.tokenizer.specials.values()
+        mute = ended or token in base.tokenizer.control_ids
         text = "" if mute else self.text.push(base.tokenizer.token_text(token))
         reason = self._finish_reason(ended)
         if reason is not None:

@@ -59,7 +59,10 @@ class Roles:
 
 
 class Tokenizer:
-    """``specials``: control tokens, text -> id. ``pad_id`` falls back to no token at all, never to a guess."""
+    """``specials``: control tokens, text -> id; ``control_ids``: those ids.
+
+    ``pad_id`` falls back to no token at all, never to a guess.
+    """
 
     def __init__(self, backend: Backend, roles: Roles, token_bytes: TokenBytes, *, vocab_size: int) -> None:
         self.specials: dict[str, int] = dict(roles.control)
@@ -68,7 +71,7 @@ class Tokenizer:
         self.eos_ids = roles.eos_ids
         self.adds_bos = roles.adds_bos
         self.vocab_size = vocab_size
-        self._control = frozenset(self.specials.values())
+        self.control_ids = frozenset(self.specials.values())
         self._token_bytes = token_bytes
         self._backend = backend
         self._plain = _without_specials(backend)
@@ -86,7 +89,7 @@ class Tokenizer:
         _check_unicode(text)
         encoding = (self._backend if specials else self._plain).encode(text, add_special_tokens=False)
         ids, spans = encoding.ids, encoding.offsets
-        if not specials and not self._control.isdisjoint(ids):
+        if not specials and not self.control_ids.isdisjoint(ids):
             return self._letter_by_letter(text, ids, spans)
         return ids, spans
 
@@ -95,19 +98,19 @@ class Tokenizer:
         kept_ids: list[int] = []
         kept_spans: list[Span] = []
         for token, (start, end) in zip(ids, spans, strict=True):
-            if token not in self._control:
+            if token not in self.control_ids:
                 kept_ids.append(token)
                 kept_spans.append((start, end))
                 continue
             for at in range(start, end):
                 letters = self._plain.encode(text[at], add_special_tokens=False).ids
-                kept_ids += [letter for letter in letters if letter not in self._control]
-                kept_spans += [(at, at + 1) for letter in letters if letter not in self._control]
+                kept_ids += [letter for letter in letters if letter not in self.control_ids]
+                kept_spans += [(at, at + 1) for letter in letters if letter not in self.control_ids]
         return kept_ids, kept_spans
 
     def decode(self, ids: Iterable[int], *, skip_specials: bool = True) -> str:
         """Text of ``ids``; bytes that are no UTF-8 become U+FFFD. Ids outside the vocabulary have no text."""
-        kept = (i for i in ids if not (skip_specials and i in self._control))
+        kept = (i for i in ids if not (skip_specials and i in self.control_ids))
         text = b"".join(map(self.token_text, kept)).decode("utf-8", "replace")
         return text[1:] if self._token_bytes.space_first and text.startswith(" ") else text
 

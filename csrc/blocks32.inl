@@ -67,6 +67,9 @@ static void expand(const uint8_t* in, int64_t n, float* NM_RESTRICT out) {
 static const int8_t levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 static void expand_f32(const uint8_t* in, int64_t n, float* NM_RESTRICT out) {
+    if (n == 0) {
+        return;  // an empty matrix has no address, and memcpy wants one
+    }
     std::memcpy(out, in, static_cast<size_t>(n) * sizeof(float));
 }
 

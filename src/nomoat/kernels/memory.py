@@ -9,9 +9,11 @@ on them is dropped, are joined with idle neighbours, and serve tensors of any ot
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import mmap
+import sys
 import weakref
 from contextvars import ContextVar, Token
 from types import TracebackType
@@ -91,7 +93,7 @@ class Pool:
     def _map(self, size: int) -> _Piece:
         size = max(size, _LEAST_SEGMENT, self._mapped // 2)  # few segments: pieces of two cannot be joined
         self._mapped += size
-        piece = _Piece(mmap.mmap(-1, size), 0, size)
+        piece = _Piece(_map(size), 0, size)
         self._idle.append(piece)
         return piece
 
@@ -101,6 +103,16 @@ class Pool:
                 self._idle.remove(other)
                 piece = _Piece(piece.segment, min(piece.start, other.start), piece.size + other.size)
         self._idle.append(piece)
+
+
+def _map(size: int) -> mmap.mmap:
+    """Mapped memory in huge pages where the system has them: fewer faults, and fewer look-ups of where a page lies."""
+    if sys.platform != "linux":
+        return mmap.mmap(-1, size)
+    segment = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared memory has none
+    with contextlib.suppress(OSError):  # a kernel built without them
+        segment.madvise(mmap.MADV_HUGEPAGE)
+    return segment
 
 
 def empty(*shape: int, like: Tensor | None = None) -> Tensor:

@@ -173,7 +173,7 @@ def test_answers_are_written_ahead_from_the_page_of_jobs(place: LiveArena, brows
     ann.page.get_by_role("link", name="Jobs").click()
     ann.page.get_by_role("button", name="Write all answers ahead").click()
     ann.page.locator("#status", has_text="10 answers are written").wait_for()
-    assert ann.page.locator("#stop").is_hidden()
+    ann.page.locator("#stop").wait_for(state="hidden")
     ann.page.reload()  # who comes later is told how it ended
     ann.page.locator("#status", has_text="10 answers are written").wait_for()
     ann.page.get_by_role("link", name="Back to voting").click()

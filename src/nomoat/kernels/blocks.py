@@ -52,7 +52,8 @@ def matmul_small(x: Tensor, data: Tensor, type: str) -> Tensor:
 def quick_products() -> Iterator[None]:
     """Inside, products of many rows, attention's too, may go through tiles: for prompts that are to be answered.
 
-    A verdict is an answer of one letter. Training and scoring stay outside: they are held to float32.
+    A verdict is an answer of one letter, and a search for weights only finds its way by them. Training and all other
+    scoring stay outside: they are held to float32.
     """
     before = _QUICK.set(True)
     try:

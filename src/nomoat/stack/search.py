@@ -163,7 +163,7 @@ def _measured(worn: Worn, weights: Sequence[float], ground: Ground) -> Weighting
 
 
 def _tried(worn: Worn, weights: Sequence[float], ground: Ground) -> Weighting:
-    """Measured to find the way; what is reported is measured in float32."""
+    """Measured on the validation rows, to find the way; the test rows are measured in float32."""
     with quick_products():
         return _measured(worn, weights, ground)
 

@@ -74,7 +74,7 @@ class _Reader:
 
     def __init__(self, base: Base, longest: int, stack: Stack) -> None:
         self._base, self._stack = base, stack
-        self._cache = KVCache(base.decoder.config, 1 + -(-(2 * longest + PACK_TOKENS) // PAGE))
+        self._cache = KVCache(base.decoder.config, -(-(2 * longest + PACK_TOKENS) // PAGE))
         self._held = torch.empty(0, dtype=torch.long)  # where the tokens of the last prompt are
 
     @torch.inference_mode()
@@ -91,7 +91,6 @@ class _Reader:
 
     def _place(self, pack: list[Reading]) -> None:
         idle = torch.ones(self._cache.n_pages * PAGE, dtype=torch.bool)
-        idle[:PAGE] = False  # the page of zeros
         idle[self._held[: pack[0].start]] = False
         free = idle.nonzero()[:, 0]
         for slot, reading in enumerate(pack):

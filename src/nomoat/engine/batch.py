@@ -51,7 +51,7 @@ class Batch:
     def __init__(self, base: Base, options: BatchOptions) -> None:
         self._base, self._options = base, options
         cache = KVCache(base.decoder.config, 1, int8=options.int8_cache)
-        least = -(-options.context // PAGE) + 2  # one whole request, the page of zeros, and one to copy from
+        least = -(-options.context // PAGE) + 1  # one whole request, and one to copy from
         self._room = PagedRoom(
             cache, max_pages=max(least, options.cache_bytes // cache.page_bytes), reuse=options.reuse
         )

@@ -31,8 +31,7 @@ class PagedRoom:
 
     def __init__(self, cache: KVCache, *, max_pages: int, reuse: bool = True) -> None:
         self._cache, self._max_pages, self._reuse = cache, max_pages, reuse
-        self._free = list(range(cache.n_pages - 1, 0, -1))
-        self._used: set[int] = set()  # pages that hold something or did
+        self._free = list(reversed(range(cache.n_pages)))
         self._tree = PrefixTree()
         self._announced: dict[int, tuple[Hashable, Sequence[int], bool]] = {}  # until they are done
         self._guests: dict[int, _Guest] = {}
@@ -40,7 +39,7 @@ class PagedRoom:
     @property
     def used_bytes(self) -> int:
         """Memory of the pages that hold something."""
-        return (self._cache.n_pages - 1 - len(self._free)) * self._cache.page_bytes
+        return (self._cache.n_pages - len(self._free)) * self._cache.page_bytes
 
     @property
     def kept_pages(self) -> int:
@@ -171,15 +170,12 @@ class PagedRoom:
                 self._more()
             else:
                 return None
-        taken = [self._free.pop() for _ in range(n)]
-        self._cache.clear([page for page in taken if page in self._used])
-        self._used.update(taken)
-        return taken
+        return [self._free.pop() for _ in range(n)]
 
     def _more(self) -> None:
         before = self._cache.n_pages
         self._cache.resize(min(self._max_pages, max(2 * before, 64)))
-        self._free = list(range(self._cache.n_pages - 1, before - 1, -1)) + self._free
+        self._free = list(reversed(range(before, self._cache.n_pages))) + self._free
 
 
 def _pages_for(tokens: int) -> int:

@@ -33,42 +33,21 @@ def packed_attention(
     k: Tensor,
     v: Tensor,
     lengths: Sequence[int],
+    starts: Sequence[int] = (),
     *,
     scale: float,
     window: int | None = None,
     softcap: float | None = None,
 ) -> Tensor:
-    """Attention inside each document. q (T, H, C), k and v (T, K, C), sum(lengths) == T -> (T, H, C).
+    """Attention inside each document. q (T, H, C), k and v (sum(starts) + T, K, C), sum(lengths) == T -> (T, H, C).
 
+    ``starts``: how many keys of each document stand before its first query (default none); a document's keys lie side
+    by side. A token gets the bits that it gets with the whole document at once; without the whole there is no gradient.
     ``window``: a token sees itself and the ``window - 1`` before it. ``softcap`` bends the scores to
     ``softcap * tanh(score / softcap)``. Memory is linear in the documents' lengths.
     """
-    shape = Shape(tuple(lengths), scale, window, softcap)
+    shape = Shape(tuple(lengths), scale, window, softcap, tuple(starts))
     if not attention_native.usable(q, k, v):
-        return attention_reference.packed_attention(q, k, v, lengths, scale=scale, window=window, softcap=softcap)
+        return attention_reference.packed_attention(q, k, v, shape)
     out: Tensor = _Packed.apply(q, k, v, shape)  # type: ignore[no-untyped-call]
     return out
-
-
-def attention_after(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    lengths: Sequence[int],
-    starts: Sequence[int],
-    *,
-    scale: float,
-    window: int | None = None,
-    softcap: float | None = None,
-) -> Tensor:
-    """As ``packed_attention``, where ``starts`` keys of each document stand before its first query. No gradient.
-
-    q (T, H, C), k and v (sum(starts) + T, K, C), a document's keys side by side -> (T, H, C). A token gets the bits
-    that it gets with the whole document at once.
-    """
-    if not attention_native.usable(q, k, v):
-        return attention_reference.attention_after(
-            q, k, v, lengths, starts, scale=scale, window=window, softcap=softcap
-        )
-    shape = Shape(tuple(lengths), scale, window, softcap, tuple(starts))
-    return attention_native.forward(q, k, v, shape, on_tiles=blocks.are_quick())[0]

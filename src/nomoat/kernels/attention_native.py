@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 from functools import cache
 from typing import Any
 
@@ -12,21 +11,8 @@ from torch import Tensor
 
 from nomoat.core.errors import ResourceError, ShapeMismatch
 from nomoat.kernels import native
+from nomoat.kernels.attention_reference import Shape
 from nomoat.kernels.memory import empty
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shape:
-    """Documents by their lengths, and how scores are made of products; see ``attention.packed_attention``.
-
-    ``starts``: how many keys of a document stand before its first query, where any do.
-    """
-
-    lengths: tuple[int, ...]
-    scale: float
-    window: int | None = None
-    softcap: float | None = None
-    starts: tuple[int, ...] = ()
 
 
 def usable(*tensors: Tensor) -> bool:

@@ -6,6 +6,7 @@ so that one call serves many; a right-padded causal query never sees padding tha
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -17,23 +18,31 @@ _WASTE = 1.3  # how much padded work a shared call may do per useful work
 _QUERY_CHUNK = 512  # rows of scores held at once where a mask or a soft cap forbids the plain causal kernel
 
 
-def packed_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    lengths: Sequence[int],
-    *,
-    scale: float,
-    window: int | None = None,
-    softcap: float | None = None,
-) -> Tensor:
-    """Attention inside each document. q (T, H, C), k and v (T, K, C), sum(lengths) == T -> (T, H, C).
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shape:
+    """Documents by their lengths, and how scores are made of products; see ``attention.packed_attention``.
 
-    ``window``: a token sees itself and the ``window - 1`` before it. Memory is linear in the document's length.
+    ``starts``: how many keys of a document stand before its first query, where any do.
     """
+
+    lengths: tuple[int, ...]
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+    starts: tuple[int, ...] = ()
+
+
+def packed_attention(q: Tensor, k: Tensor, v: Tensor, shape: Shape) -> Tensor:
+    """As ``attention.packed_attention``."""
+    return _after(q, k, v, shape) if any(shape.starts) else _whole(q, k, v, shape)
+
+
+def _whole(q: Tensor, k: Tensor, v: Tensor, shape: Shape) -> Tensor:
+    """Every token of a document is a query. q (T, H, C), k and v (T, K, C) -> (T, H, C)."""
+    lengths = shape.lengths
     groups = _groups(lengths)
     if len(groups) == 1 and len(groups[0]) == 1:
-        return _attend(q[None], k[None], v[None], scale, window, softcap)[0]
+        return _attend(q[None], k[None], v[None], shape)[0]
     starts = [0]
     for length in lengths:
         starts.append(starts[-1] + length)
@@ -43,8 +52,7 @@ def packed_attention(
         if longest == 0:
             continue
         rows = _rows(group, starts, lengths, longest).to(q.device)  # (B, longest)
-        side_by_side = (_take(q, rows), _take(k, rows), _take(v, rows))
-        out = _attend(*side_by_side, scale, window, softcap)  # (B, longest, H, C)
+        out = _attend(_take(q, rows), _take(k, rows), _take(v, rows), shape)  # (B, longest, H, C)
         for slot, i in enumerate(group):
             parts.append(out[slot, : lengths[i]])
             order.append(i)
@@ -52,36 +60,14 @@ def packed_attention(
     return torch.cat(parts).index_select(0, torch.argsort(places).to(q.device))
 
 
-def attention_after(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    lengths: Sequence[int],
-    starts: Sequence[int],
-    *,
-    scale: float,
-    window: int | None = None,
-    softcap: float | None = None,
-) -> Tensor:
-    """The last ``lengths`` tokens of each document over its ``starts + lengths`` keys, one document at a time.
-
-    q (T, H, C), k and v (sum(starts) + T, K, C) -> (T, H, C).
-    """
+def _after(q: Tensor, k: Tensor, v: Tensor, shape: Shape) -> Tensor:
+    """The last ``lengths`` tokens of each document over its ``starts + lengths`` keys, one document at a time."""
     out, first, end = torch.empty_like(q), 0, 0
-    for length, start in zip(lengths, starts):
+    for length, start in zip(shape.lengths, shape.starts):
         queries, keys = slice(first, first + length), slice(end, end + start + length)
         first, end = queries.stop, keys.stop
-        mask = causal_mask(start, start + length, 0, start + length, window, q.device)
-        left, right, values = (x.transpose(0, 1)[None] for x in (q[queries], k[keys], v[keys]))  # (1, heads, tokens, C)
-        out[queries] = masked_attention(left, right, values, mask, scale, softcap)[0].transpose(0, 1)
+        out[queries] = _attend(q[queries][None], k[keys][None], v[keys][None], shape)[0]
     return out
-
-
-def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, softcap: float | None) -> Tensor:
-    """(B, H, Lq, C), (B, K, Lk, C) x 2 -> (B, H, Lq, C)."""
-    if softcap is not None:
-        return soft_capped_attention(q, k, v, mask, scale, softcap)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=True)
 
 
 def _groups(lengths: Sequence[int]) -> list[list[int]]:
@@ -113,64 +99,44 @@ def _take(x: Tensor, rows: Tensor) -> Tensor:
     return x.index_select(0, rows.flatten()).view(*rows.shape, *x.shape[1:])
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
-    """(B, L, H, C), (B, L, K, C) x 2 -> (B, L, H, C)."""
+def _attend(q: Tensor, k: Tensor, v: Tensor, shape: Shape) -> Tensor:
+    """The last tokens of each document over all of it. q (B, L, H, C), k and v (B, L + before, K, C) -> as q."""
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    length = q.shape[2]
-    if window is not None and window >= length:
-        window = None
-    if softcap is not None:
-        return _soft_capped(q, k, v, scale, window, softcap).transpose(1, 2)
-    if window is None:
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
+    length, before = q.shape[2], k.shape[2] - q.shape[2]
+    window = shape.window if shape.window is not None and shape.window < k.shape[2] else None
+    if before == 0 and window is None and shape.softcap is None:
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=shape.scale, enable_gqa=True)
         return out.transpose(1, 2)
     pieces = []
     for start in range(0, length, _QUERY_CHUNK):
-        stop, first = min(start + _QUERY_CHUNK, length), max(0, start - window + 1)
-        mask = causal_mask(start, stop, first, stop, window, q.device)
-        pieces.append(
-            F.scaled_dot_product_attention(
-                q[:, :, start:stop],
-                k[:, :, first:stop],
-                v[:, :, first:stop],
-                attn_mask=mask,
-                scale=scale,
-                enable_gqa=True,
-            )
-        )
-    return torch.cat(pieces, dim=2).transpose(1, 2)
+        stop = min(start + _QUERY_CHUNK, length)
+        first = 0 if window is None else max(0, before + start - window + 1)
+        seen = slice(first, before + stop)
+        mask = _causal_mask(range(before + start, before + stop), range(first, before + stop), window, q.device)
+        pieces.append(_masked(q[:, :, start:stop], k[:, :, seen], v[:, :, seen], mask, shape))
+    return torch.cat(pieces, dim=2).transpose(1, 2) if pieces else q.transpose(1, 2)
 
 
-def causal_mask(
-    q_start: int, q_stop: int, k_start: int, k_stop: int, window: int | None, device: torch.device
-) -> Tensor:
+def _causal_mask(queries: range, keys: range, window: int | None, device: torch.device) -> Tensor:
     """True where the query at a position may see the key at another. (queries, keys)."""
-    queries = torch.arange(q_start, q_stop, device=device)[:, None]
-    keys = torch.arange(k_start, k_stop, device=device)[None]
-    mask = keys <= queries
-    return mask if window is None else mask & (keys > queries - window)
+    rows = torch.arange(queries.start, queries.stop, device=device)[:, None]
+    columns = torch.arange(keys.start, keys.stop, device=device)[None]
+    mask = columns <= rows
+    return mask if window is None else mask & (columns > rows - window)
 
 
-def _soft_capped(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float) -> Tensor:
-    """Scores bent by tanh (Gemma 2 report, section 2), a chunk of queries at a time, recomputed backward."""
-    pieces = []
-    for start in range(0, q.shape[2], _QUERY_CHUNK):
-        stop = min(start + _QUERY_CHUNK, q.shape[2])
-        first = 0 if window is None else max(0, start - window + 1)
-        mask = causal_mask(start, stop, first, stop, window, q.device)
-        arguments = (q[:, :, start:stop], k[:, :, first:stop], v[:, :, first:stop], mask, scale, softcap)
-        needs_grad = torch.is_grad_enabled() and q.requires_grad
-        piece = (
-            checkpoint(soft_capped_attention, *arguments, use_reentrant=False)
-            if needs_grad
-            else soft_capped_attention(*arguments)
-        )
-        pieces.append(piece)
-    return torch.cat(pieces, dim=2)
+def _masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, shape: Shape) -> Tensor:
+    """(B, H, Lq, C), (B, K, Lk, C) x 2 -> (B, H, Lq, C). Bent scores are made again in backward."""
+    if shape.softcap is None:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=shape.scale, enable_gqa=True)
+    if not (torch.is_grad_enabled() and q.requires_grad):
+        return _soft_capped(q, k, v, mask, shape.scale, shape.softcap)
+    out: Tensor = checkpoint(_soft_capped, q, k, v, mask, shape.scale, shape.softcap, use_reentrant=False)
+    return out
 
 
-def soft_capped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, softcap: float) -> Tensor:
-    """softmax(cap * tanh(q.k * scale / cap)) v under a mask. (B, H, Lq, C), (B, K, Lk, C) x 2 -> (B, H, Lq, C)."""
+def _soft_capped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, softcap: float) -> Tensor:
+    """softmax(cap * tanh(q.k * scale / cap)) v under a mask (Gemma 2 report, section 2)."""
     repeats = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
     scores = torch.tanh(q @ k.transpose(-1, -2) * (scale / softcap)) * softcap

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nomoat.core.errors import ShapeMismatch
 from nomoat.model.config import ModelConfig
@@ -30,6 +29,7 @@ class Layout:
 
     def __post_init__(self) -> None:
         n = len(self.lengths)
+        object.__setattr__(self, "lengths", tuple(self.lengths))
         object.__setattr__(self, "starts", tuple(self.starts) or (0,) * n)
         object.__setattr__(self, "slots", tuple(self.slots) or tuple(range(n)))
         if not len(self.lengths) == len(self.starts) == len(self.slots):
@@ -40,19 +40,9 @@ class Layout:
         return sum(self.lengths)
 
     @property
-    def decodes(self) -> bool:
-        """Whether every segment adds one token to what is cached."""
-        return all(length == 1 for length in self.lengths) and any(self.starts)
-
-    @property
     def fresh(self) -> bool:
         """Whether no segment has anything cached."""
         return not any(self.starts)
-
-    def some(self, chosen: Sequence[bool]) -> Layout:
-        """The chosen segments alone."""
-        kept = [each for each, one in zip(zip(self.lengths, self.starts, self.slots), chosen) if one]
-        return Layout(*zip(*kept)) if kept else Layout(())
 
     def positions(self) -> Tensor:
         """Position of each token inside its own segment. (T,)."""
@@ -74,9 +64,8 @@ class Layout:
 class KVCache:
     """Keys and values in pages of ``PAGE`` tokens: (layers, pages * PAGE, K, C) each.
 
-    A slot is a sequence; ``place`` says which pages hold it, in order, and a page may serve several. Page 0 stays
-    zero: it stands in where a shorter sequence is read as far as a longer one. With ``int8`` keys and values are
-    kept in 8 bits with one scale a token and head.
+    A slot is a sequence; ``place`` says which pages hold it, in order, and a page may serve several. With ``int8``
+    keys and values are kept in 8 bits with one scale a token and head.
     """
 
     def __init__(self, config: ModelConfig, n_pages: int, *, int8: bool = False) -> None:
@@ -84,7 +73,7 @@ class KVCache:
         self._n_layers, self.int8, self.n_pages = config.n_layers, int8, 0
         self._stored: list[Tensor] = []
         self._places: dict[int, Tensor] = {}  # where a slot's tokens are
-        self._memo: dict[Hashable, Tensor] = {}  # what all layers of a step ask for
+        self._memo: dict[tuple[bool, Layout], Tensor] = {}  # what all layers of a step ask for
         self.resize(n_pages)
 
     @property
@@ -144,56 +133,26 @@ class KVCache:
         for tensor in self._stored:
             tensor[:, target * PAGE : target * PAGE + tokens] = tensor[:, source * PAGE : source * PAGE + tokens]
 
-    def clear(self, pages: Sequence[int]) -> None:
-        """Zero pages that held something: what is not a number would reach even those who do not look at it."""
-        for tensor in self._stored:
-            for page in pages:
-                tensor[:, page * PAGE : (page + 1) * PAGE] = 0
-
     def write(self, layer: int, layout: Layout, k: Tensor, v: Tensor) -> None:
         """Store new keys and values (T, K, C) at their segments' places."""
-        places = self._written(layout)
+        places = self._flat_places(layout, new=True)
         kept = [*_in_bytes(k), *_in_bytes(v)] if self.int8 else [k, v]
         for tensor, new in zip(self._stored, kept):
             tensor[layer].index_copy_(0, places, new)
 
-    def read(self, layer: int, slots: Sequence[int], length: int) -> tuple[Tensor, Tensor]:
-        """The first ``length`` keys and values of some slots: (B, K, length, C) each; zeros after a slot's pages."""
-        places = self._read_places(tuple(slots), length)
-        shape = (len(slots), length)
-        found = [tensor[layer].index_select(0, places).view(*shape, *tensor.shape[2:]) for tensor in self._stored]
-        if self.int8:
-            found = [found[0] * found[1], found[2] * found[3]]
-        return found[0].transpose(1, 2), found[1].transpose(1, 2)
-
-    def read_flat(self, layer: int, layout: Layout) -> tuple[Tensor, Tensor]:
+    def read(self, layer: int, layout: Layout) -> tuple[Tensor, Tensor]:
         """Each segment's keys and values, cached and new, one segment after the other: (sum, K, C) each."""
-        places = self._flat_places(layout)
+        places = self._flat_places(layout, new=False)
         found = [tensor[layer].index_select(0, places) for tensor in self._stored]
         return (found[0] * found[1], found[2] * found[3]) if self.int8 else (found[0], found[1])
 
-    def _flat_places(self, layout: Layout) -> Tensor:
-        key = ("flat", tuple(layout.slots), tuple(layout.starts), tuple(layout.lengths))
-        if key not in self._memo:
+    def _flat_places(self, layout: Layout, *, new: bool) -> Tensor:
+        """Where the tokens of a step's segments are, one segment after the other; of ``new`` ones alone."""
+        if (new, layout) not in self._memo:
             ranges = zip(self.places(layout), layout.starts, layout.lengths)
-            self._memo[key] = torch.cat([places[: start + length] for places, start, length in ranges])
-        return self._memo[key]
-
-    def _written(self, layout: Layout) -> Tensor:
-        """Where the new tokens of a step go. (T,)."""
-        key = ("write", tuple(layout.slots), tuple(layout.starts), tuple(layout.lengths))
-        if key not in self._memo:
-            ranges = zip(self.places(layout), layout.starts, layout.lengths)
-            self._memo[key] = torch.cat([places[start : start + length] for places, start, length in ranges])
-        return self._memo[key]
-
-    def _read_places(self, slots: tuple[int, ...], length: int) -> Tensor:
-        """Where the first ``length`` tokens of some slots are, one slot after the other; page 0 where there is none."""
-        key = ("read", slots, length)
-        if key not in self._memo:
-            known = [self._places[slot][:length] for slot in slots]
-            self._memo[key] = torch.cat([F.pad(places, (0, length - places.shape[0])) for places in known])
-        return self._memo[key]
+            found = [places[start if new else 0 : start + length] for places, start, length in ranges]
+            self._memo[new, layout] = torch.cat(found)
+        return self._memo[new, layout]
 
 
 def _in_bytes(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from nomoat.kernels.attention import packed_attention
 from nomoat.kernels.cross_entropy import Head, head_losses
 from nomoat.kernels.glue import add, add_norm, gate_product, gated, rms_norm
-from nomoat.model.attend import attend
 from nomoat.model.cache import KVCache, Layout
 from nomoat.model.config import ModelConfig
 from nomoat.model.delta import EMPTY, AnyStack, MixedStack, deltas_at
@@ -77,7 +77,7 @@ class Attention(nn.Module):
         if c.qk_norm == "head":
             q, k = self.q_norm(q), self.k_norm(k)
         rope = c.layers[self.layer].rope
-        out = attend(rotation(q, rope), rotation(k, rope), v, layout, self.layer, c, cache)  # (T, H, C)
+        out = self._attend(rotation(q, rope), rotation(k, rope), v, layout, cache)
         mixed: Tensor = self.o_proj(out.reshape(-1, c.n_heads * c.head_dim), stack)
         return mixed  # (T, D)
 
@@ -89,6 +89,18 @@ class Attention(nn.Module):
         n_q, n_kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
         q, k, v = self.qkv_proj(x, stack).split([n_q, n_kv, n_kv], dim=-1)
         return q.contiguous(), k, v
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout, cache: KVCache | None) -> Tensor:
+        """q (T, H, C), k and v (T, K, C) of the new tokens -> (T, H, C); the cache is read and extended."""
+        if cache is not None:
+            cache.write(self.layer, layout, k, v)
+            if not layout.fresh:
+                k, v = cache.read(self.layer, layout)
+        c = self.config
+        window, softcap = c.layers[self.layer].window, c.attn_softcap
+        return packed_attention(
+            q, k, v, layout.lengths, layout.starts, scale=c.softmax_scale, window=window, softcap=softcap
+        )
 
 
 def _heads(x: Tensor, config: ModelConfig) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nomoat.core.errors import ShapeMismatch
 from nomoat.kernels import attention_native, native
-from nomoat.kernels.attention import attention_after, packed_attention
-from nomoat.kernels.attention_native import Shape
+from nomoat.kernels.attention import packed_attention
+from nomoat.kernels.attention_reference import Shape
 
 SETS = native.instruction_sets()
 # Lengths around the tiles of 60 queries and 64 keys, one token, none, and several tiles.
@@ -116,7 +116,7 @@ def test_the_last_tokens_of_documents_get_what_they_get_with_the_whole(
     for heads in HEADS:
         q, k, v = inputs(ends, *heads)
         whole = packed_attention(q, k, v, ends, scale=0.3, window=window, softcap=softcap)[new]
-        part = attention_after(q[new], k, v, lengths, starts, scale=0.3, window=window, softcap=softcap)
+        part = packed_attention(q[new], k, v, lengths, starts, scale=0.3, window=window, softcap=softcap)
         if kernels or not SETS:
             torch.testing.assert_close(part, whole, rtol=1e-5, atol=1e-6)
         else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.core.errors import UsageError
 from nomoat.data.add import AddOptions, Measure
 from nomoat.data.encode_options import EncodeOptions
@@ -58,8 +58,8 @@ def _add(args: argparse.Namespace, env: Environment) -> int:
     from nomoat.data.report import Report, draw
 
     options = read_flags(args, AddOptions, paths=tuple(args.paths))
-    done = render(add(options, env.store, measure=_measure(args.base, env)), env, json_lines=args.json)
-    if done is not None and not args.json:
+    done = finished(add(options, env.store, measure=_measure(args.base, env)), env, json_lines=args.json)
+    if not args.json:
         env.print(draw(Report(**done.result)))
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.judge import print_result
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.core.amounts import duration, size
 from nomoat.core.errors import UsageError
 from nomoat.core.records import Done, Record
@@ -34,14 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:
-    records = _records(args, env)
-    try:
-        done = render(records, env, json_lines=args.json)
-    except KeyboardInterrupt as stop:
-        records.throw(stop)  # handed back to where the work waits, it leaves a checkpoint and names the way on
-        raise
-    if done is None:
-        raise UsageError("the evening ended without a result")
+    done = finished(_records(args, env), env, json_lines=args.json)
     if not args.json:
         _print_summary(done, env)
     return 0

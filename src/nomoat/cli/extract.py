@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nomoat.cli.environment import Environment
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.cli.stack import result_lines
 
 
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     records = extract(
         args.tuned, args.base, env.store, rank=args.rank, name=args.name, energy=args.energy, replace=args.replace
     )
-    done = render(records, env, json_lines=args.json)
-    if done is not None and not args.json:
+    done = finished(records, env, json_lines=args.json)
+    if not args.json:
         env.print(result_lines(done))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nomoat.cli.environment import Environment
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.core.errors import UsageError
 
 
@@ -30,8 +30,8 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         records = unmerge(args.model, env.store, name=args.name, replace=args.replace)
     else:
         records = merge(args.model, env.store, name=args.name, dtype=dtype, replace=args.replace)
-    done = render(records, env, json_lines=args.json)
-    if done is not None and not args.json:
+    done = finished(records, env, json_lines=args.json)
+    if not args.json:
         env.print(str(done.path))
         if done.what == "merge":
             env.print(f"merged    {done.result['modules']} matrices")

@@ -7,10 +7,10 @@ from typing import Any
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.cli.tables import print_facts, print_table
 from nomoat.core.amounts import duration, size
-from nomoat.core.errors import SkillLost, UsageError
+from nomoat.core.errors import SkillLost
 from nomoat.core.records import Done
 from nomoat.move.options import MoveOptions
 
@@ -25,14 +25,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     """Move, and print the table; raises ``SkillLost`` after it where a skill has not passed."""
     from nomoat.move.job import move
 
-    records = move(read_flags(args, MoveOptions), env.store)
-    try:
-        done = render(records, env, json_lines=args.json)
-    except KeyboardInterrupt as stop:  # handed back to where the work waits, which leaves what goes on
-        records.throw(stop)
-        raise
-    if done is None:
-        raise UsageError("the move ended without a result")
+    done = finished(move(read_flags(args, MoveOptions), env.store), env, json_lines=args.json)
     if done.what == "plan":
         if not args.json:
             print_facts(env, _prediction(done.result))

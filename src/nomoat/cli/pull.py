@@ -7,7 +7,7 @@ import shlex
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.cli.tables import print_table
 from nomoat.core.amounts import size
 from nomoat.core.errors import Interrupted
@@ -32,11 +32,11 @@ def run(args: argparse.Namespace, env: Environment) -> int:
 
     options = read_flags(args, PullOptions)
     try:
-        done = render(pull(args.spec, options, env.store), env, json_lines=args.json)
+        done = finished(pull(args.spec, options, env.store), env, json_lines=args.json)
     except KeyboardInterrupt:
         again = shlex.join(["nomoat", "pull", args.spec])
         raise Interrupted("stopped; what has come is kept", hint=f"{again} goes on from there") from None
-    if done is not None and not args.json:
+    if not args.json:
         env.print(str(done.result["name"]))
     return 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Generator
 from typing import Any
 
 from nomoat.cli.environment import Environment
@@ -12,21 +12,23 @@ from nomoat.core.errors import NomoatError
 from nomoat.core.records import Done, Eval, Note, Progress, Record, Sample, Saved, Step, as_json
 
 
-def render(records: Iterable[Record], env: Environment, *, json_lines: bool) -> Done | None:
-    """Show every record as it comes; return the last ``Done``."""
+def finished(records: Generator[Record], env: Environment, *, json_lines: bool) -> Done:
+    """Show every record as it comes; return the last ``Done``. Raises ``NomoatError`` where there was none.
+
+    Ctrl-C while we draw is handed back to where the work waits: what can go on later leaves a checkpoint there and
+    comes out as ``Interrupted``, with the command that goes on.
+    """
     done: Done | None = None
     screen: _Screen | _JsonLines = _JsonLines(env) if json_lines else _Screen(env)
-    with screen:
-        for record in records:
-            screen.show(record)
-            if isinstance(record, Done):
-                done = record
-    return done
-
-
-def finished(records: Iterable[Record], env: Environment, *, json_lines: bool) -> Done:
-    """As ``render``, for work that always ends with ``Done``. Raises ``NomoatError`` where there was none."""
-    done = render(records, env, json_lines=json_lines)
+    try:
+        with screen:
+            for record in records:
+                screen.show(record)
+                if isinstance(record, Done):
+                    done = record
+    except KeyboardInterrupt as stop:
+        records.throw(stop)
+        raise
     if done is None:
         raise NomoatError("the work ended without a result", hint="a fault of ours: please report the command")
     return done

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import finished, render
+from nomoat.cli.render import finished
 from nomoat.cli.stack_tables import print_report, print_search
 from nomoat.core.errors import UsageError
 from nomoat.core.records import Done
@@ -61,8 +61,8 @@ def _combine(
 
     options = read_flags(args, CombineOptions, **fixed)
     records = stack(opened, options, env.store, name=args.name, replace=args.replace, densities=densities)
-    done = render(records, env, json_lines=args.json)
-    if done is not None and not args.json:
+    done = finished(records, env, json_lines=args.json)
+    if not args.json:
         env.print(result_lines(done))
     return 0
 
@@ -72,8 +72,8 @@ def _report(opened: OpenStack, args: argparse.Namespace, env: Environment) -> in
 
     options = read_flags(args, SkillOptions)
     records = report(opened, options, env.store, _scoring(opened, options, env))
-    done = render(records, env, json_lines=args.json)
-    if done is not None and not args.json:
+    done = finished(records, env, json_lines=args.json)
+    if not args.json:
         print_report(done, env)
     return 0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
-from nomoat.cli.render import render
+from nomoat.cli.render import finished
 from nomoat.cli.tables import print_table
 from nomoat.core.amounts import duration, size
 from nomoat.core.errors import UsageError
@@ -28,16 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:
-    records = _records(args, env)
-    try:
-        done = render(records, env, json_lines=args.json)
-    except KeyboardInterrupt as stop:
-        # It struck while we were drawing. Handed back to where the work waits, it leaves a checkpoint and comes out
-        # as Interrupted, with the command that goes on.
-        records.throw(stop)
-        raise
-    if done is None:
-        raise UsageError("the tune ended without a result")
+    done = finished(_records(args, env), env, json_lines=args.json)
     if args.json:
         return 0
     if done.what == "sweep":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class AddOptions(ReadOptions):
     replace: bool = option(False, "put an older data set of this name aside; its split is kept")
 
 
-def add(options: AddOptions, store: Store, *, measure: Measure | None = None) -> Iterator[Record]:
+def add(options: AddOptions, store: Store, *, measure: Measure | None = None) -> Generator[Record]:
     """Read, clean, split and write a data set; the last record is ``Done`` with the report.
 
     ``measure`` counts the tokens of rows for the report (``encode.measure`` with a base). Raises ``DataError`` at the

@@ -23,7 +23,7 @@ from nomoat.hub.sources import Fetched, HubSource, PackageSource, PathSource, Pu
 from nomoat.hub.spec import Wanted, read_spec
 
 
-def pull(spec: str, options: PullOptions, store: Store) -> Iterator[Record]:
+def pull(spec: str, options: PullOptions, store: Store) -> Generator[Record]:
     """Fetch a base and name it. The last record is ``Done`` with name, path, hash, licence and source.
 
     The name exists only once the file is whole, has the promised hash and opens as a model.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class DuelOptions:
         shared_options.check_given(hint, data=self.data, judge=self.judge, pairs=self.pairs)
 
 
-def against(options: DuelOptions, store: Store) -> Iterator[Record]:
+def against(options: DuelOptions, store: Store) -> Generator[Record]:
     """Let two models answer, examine the judge, ask it; the last record is ``Done`` with the duel.
 
     Yields a ``Sample`` per pair of answers, ``before`` the first model's. Raises ``UsageError``, ``NotFound``,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ RESULT_FILE = "result.json"
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def judge(options: JudgeOptions, store: Store) -> Iterator[Record]:
+def judge(options: JudgeOptions, store: Store) -> Generator[Record]:
     """Compare before and after; the last record is ``Done`` with the whole result, every row's outcome included.
 
     Yields notes and progress, a ``Sample`` per row, and ``Saved`` for the folder ``runs/judge-...`` that keeps the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from nomoat.core.errors import UsageError
 from nomoat.core.options import option
@@ -33,7 +33,7 @@ class ExamOptions:
             raise UsageError(f"--limit cannot be {self.limit}", hint="give 0 or more")
 
 
-def examine(options: ExamOptions, store: Store) -> Iterator[Record]:
+def examine(options: ExamOptions, store: Store) -> Generator[Record]:
     """Examine a judge; the last record is ``Done`` with the exam as plain values.
 
     Raises ``UsageError``, ``NotFound``, ``DataError``.

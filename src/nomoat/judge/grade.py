@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class GradeOptions:
         shared_options.check_given(hint, data=self.data, judge=self.judge, pairs=self.pairs)
 
 
-def grade(options: GradeOptions, store: Store) -> Iterator[Record]:
+def grade(options: GradeOptions, store: Store) -> Generator[Record]:
     """Examine the judge, then rate every answer; the last record is ``Done`` with the ratings.
 
     Raises ``UsageError``, ``NotFound``, ``DataError``.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +56,7 @@ class RankOptions:
             shared_options.check_given(hint, data=self.data, judge=self.judge, pairs=self.pairs)
 
 
-def rank(options: RankOptions, store: Store) -> Iterator[Record]:
+def rank(options: RankOptions, store: Store) -> Generator[Record]:
     """Rate all models; the last record is ``Done`` with ratings, or with the reason why they are withheld.
 
     Raises ``UsageError``, ``NotFound``, ``DataError``.

@@ -7,7 +7,7 @@ is the untaught model, asked in words.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -68,7 +68,7 @@ class SchoolOptions:
             raise UsageError(f"--held-out cannot be {self.held_out:g}", hint="give a share up to 0.5, such as 0.2")
 
 
-def school(options: SchoolOptions, store: Store) -> Iterator[Record]:
+def school(options: SchoolOptions, store: Store) -> Generator[Record]:
     """Examine, tune, examine again; the last record is ``Done`` with both exams and what changed between them.
 
     Raises what ``tune`` raises, and ``DataError`` for too few pairs.

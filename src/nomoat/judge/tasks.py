@@ -46,7 +46,7 @@ class Measured:
         return bootstrap(self.values, self.weights, seed=seed).as_dict()
 
 
-def run_tasks(options: TaskOptions, store: Store) -> Iterator[Record]:
+def run_tasks(options: TaskOptions, store: Store) -> Generator[Record]:
     """Run every task on one model or on two; the last record is ``Done`` with a line for every metric.
 
     Raises ``UsageError`` naming the extra where the harness is not installed, ``NotFound`` for a task or its data.

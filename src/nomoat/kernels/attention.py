@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from nomoat.kernels import attention_native, attention_reference, blocks
-from nomoat.kernels.attention_native import Shape
+from nomoat.kernels.attention_reference import Shape
 
 
 class _Packed(Function):

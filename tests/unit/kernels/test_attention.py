@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -17,19 +15,6 @@ SETS = native.instruction_sets()
 # Lengths around the tiles of 60 queries and 64 keys, one token, none, and several tiles.
 LENGTHS = [(1,), (5, 1, 0, 12), (60, 61, 64), (65,), (130, 3), (200,)]
 HEADS = [(1, 1, 8), (4, 2, 16), (3, 3, 20), (6, 1, 33)]
-
-
-@pytest.fixture(params=SETS, ids=lambda n: native.SETS[n])
-def instruction_set(request: pytest.FixtureRequest) -> int:
-    number: int = request.param
-    return number
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def inputs(lengths: tuple[int, ...], heads: int, kv_heads: int, width: int) -> tuple[Tensor, Tensor, Tensor]:

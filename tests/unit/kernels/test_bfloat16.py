@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -16,13 +14,6 @@ from nomoat.kernels.native import LowRank
 from nomoat.model.frozen import FrozenWeight
 
 TILES = pytest.mark.skipif(not native.has_tiles(), reason="this machine has no tiles of bfloat16")
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def stored(type: str, rows: int, cols: int) -> Tensor:

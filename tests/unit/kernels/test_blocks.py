@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -37,19 +36,6 @@ def stored(type: str, rows: int, n_blocks: int, *, ordinary: bool = False) -> By
 def bits(values: Tensor) -> list[list[int]]:
     """The bits of every number; all NaN count as one, since their payload is free."""
     return torch.where(values.isnan(), 0x7FC00000, values.view(torch.int32)).tolist()
-
-
-@pytest.fixture(params=SETS, ids=lambda n: native.SETS[n])
-def instruction_set(request: pytest.FixtureRequest) -> int:
-    number: int = request.param
-    return number
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_kernels_are_built_where_there_is_a_compiler() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,19 +14,6 @@ from nomoat.kernels import glue, glue_native, glue_reference, native
 
 SETS = native.instruction_sets()
 SHAPES = [(1, 1), (3, 7), (5, 16), (2, 33), (4, 64), (7, 100), (0, 8), (1, 576)]
-
-
-@pytest.fixture(params=SETS, ids=lambda n: native.SETS[n])
-def instruction_set(request: pytest.FixtureRequest) -> int:
-    number: int = request.param
-    return number
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def numbers(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:

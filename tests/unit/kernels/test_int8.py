@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -17,13 +15,6 @@ SHAPES = [(1, 1, 1), (1, 64, 64), (7, 65, 63), (13, 192, 130), (5, 577, 1), (31,
 def instruction_set(request: pytest.FixtureRequest) -> int:
     number: int = request.param
     return number
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def rows_with_outliers(m: int, columns: int, seed: int = 0) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,13 +27,6 @@ NEXT = Layout([1, 1, 1], starts=[11, 3, 7], slots=[2, 0, 1])
 @pytest.fixture(params=["llama", "qwen2"])
 def base(request: pytest.FixtureRequest, tmp_path: Path) -> Base:
     return tiny_base(tmp_path / request.param, request.param)
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def adapter(base: Base, seed: int = 0, **changes: object) -> Adapter:

@@ -1,11 +1,13 @@
 """Skills stacked, against naive sums, PEFT's combination and one joint tune; and many updates in a row.
 
     python bench/stack.py skills  --model smollm2 --skill sql=rows.jsonl --skill french=fr.jsonl --skill maths=gsm.jsonl
+    python bench/stack.py skills  --home runs --skill sql --skill french --skill maths --only "one for each direction"
     python bench/stack.py updates --model smollm2 --skill sql=rows.jsonl --skill french=fr.jsonl --updates 20
 
 ``skills``: each skill is tuned apart on ``--rows`` rows, once more all of them together at the same rank, and every way
 of putting them together is measured on each skill's test rows: loss, and the share that is left of what the adapter
-gains alone, with 95 % bootstrap intervals over rows. ``updates``: adapters one after the other, each over the stack of
+gains alone, with 95 % bootstrap intervals over rows. With ``--home`` what was tuned and found stays there, and what is
+there is not tuned again and needs no file. ``updates``: adapters one after the other, each over the stack of
 all before it, which is compressed as it grows; with and without rehearsal and the orthogonality penalty: what is left
 of every earlier skill, the stack's size and its effective rank. Both end with a JSON line of all figures.
 """
@@ -13,6 +15,7 @@ of every earlier skill, the stack's size and its effective rank. Both end with a
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import random
 import statistics
@@ -40,9 +43,9 @@ from nomoat.engine.score import score  # noqa: E402
 from nomoat.model.load import Base  # noqa: E402
 from nomoat.model.template import Encoded  # noqa: E402
 from nomoat.stack.compress import spectrum_of  # noqa: E402
-from nomoat.stack.job import open_parts, stack  # noqa: E402
-from nomoat.stack.options import CombineOptions, SkillOptions  # noqa: E402
-from nomoat.stack.search import search  # noqa: E402
+from nomoat.stack.job import OpenStack, open_parts, stack  # noqa: E402
+from nomoat.stack.options import GRAINS, CombineOptions, SkillOptions  # noqa: E402
+from nomoat.stack.search import found_stack, search  # noqa: E402
 from nomoat.stack.update import updates_of  # noqa: E402
 from nomoat.train.options import TuneOptions  # noqa: E402
 from nomoat.train.rehearsal import encode_as_learned  # noqa: E402
@@ -139,31 +142,47 @@ def peft_combination(args: argparse.Namespace, store: Store, names: list[str], t
 def skills(args: argparse.Namespace, store: Store, folder: Path) -> dict[str, Any]:
     """The table of ways to put skills together."""
     path = str(models.path(args.model))
-    everything: list[Any] = []
-    names = []
+    names = [text.partition("=")[0] for text in args.skill]
     for text in args.skill:
-        name, rows = read_skill(text, args.seed)
-        add_rows(store, name, rows[: args.rows], folder)
-        names.append(name)
-        everything += [dict(row) for row in load_rows(store.find("data", name), "train")]
-        finish(tune(options(args, data=name, base=path, name=name), store))
-    add_rows(store, "joint", everything, folder)
-    finish(tune(options(args, data="joint", base=path, name="joint"), store))
-    found = finish(
-        search(
-            open_parts(store, names, path),
-            SkillOptions(limit=args.limit, budget=args.budget, gradient_steps=args.gradient_steps),
-            store,
-        )
-    )
-    finish(stack(open_parts(store, names, path), CombineOptions(method="ties", rank=args.rank), store, name="ties"))
-    finish(stack(open_parts(store, names, path), CombineOptions(method="knots_ties"), store, name="knots"))
-    searched = "+".join(f"{name}:{weight:.6f}" for name, weight in found["weights"].items())
-    ways = {"each alone": "", "naive sum": "+".join(names), "searched weights": searched}
+        name, given, _ = text.partition("=")
+        if given and name not in store.names("data"):
+            add_rows(store, name, read_skill(text, args.seed)[1][: args.rows], folder)
+        tuned(args, store, name)
+    if "joint" not in store.names("data"):
+        everything = [dict(row) for name in names for row in load_rows(store.find("data", name), "train")]
+        add_rows(store, "joint", everything, folder)
+    tuned(args, store, "joint")
+    parts = open_parts(store, names, path)
+    made = {"ties": CombineOptions(method="ties", rank=args.rank), "knots": CombineOptions(method="knots_ties")}
+    for name, how in made.items():
+        if name not in store.names("adapters"):
+            finish(stack(parts, how, store, name=name))
+    ways = {"each alone": "", "naive sum": "+".join(names)}
+    ways |= {f"one for each {grain}": f"by-{grain}" for grain in GRAINS}
     ways |= {"ties": "ties", "knots ties": "knots", "joint tune": "joint"}
     if args.peft:
-        ways["peft linear"] = str(peft_combination(args, store, names, folder / "peft"))
-    return {"weights": found["weights"], "ways": _table(args, store, path, names, ways)}
+        ways["peft linear"] = str(folder / "peft" / "combined")
+    ways = {way: spec for way, spec in ways.items() if not args.only or way in args.only}
+    searches = {grain: searched(args, store, parts, grain) for grain in GRAINS if f"one for each {grain}" in ways}
+    if "peft linear" in ways:
+        peft_combination(args, store, names, folder / "peft")
+    return {"searches": searches, "ways": _table(args, store, path, names, ways)}
+
+
+def tuned(args: argparse.Namespace, store: Store, name: str) -> None:
+    """An adapter for the data set of its name, unless it is there."""
+    if name not in store.names("adapters"):
+        finish(tune(options(args, data=name, base=str(models.path(args.model)), name=name), store))
+
+
+def searched(args: argparse.Namespace, store: Store, parts: OpenStack, grain: str) -> dict[str, Any]:
+    """Search for weights of that grain and keep the stack as ``by-GRAIN``."""
+    how = SkillOptions(limit=args.limit, budget=args.budget, grain=grain, gradient_steps=args.gradient_steps)
+    found = finish(search(parts, dataclasses.replace(how, minutes=args.minutes), store))
+    finish(stack(found_stack(parts, found), CombineOptions(), store, name=f"by-{grain}", replace=True))
+    said = ("weights", "kept_valid", "kept_test", "seconds", "predicted_s")
+    print(grain, {key: found[key] for key in said}, flush=True)
+    return {key: found[key] for key in said}
 
 
 def _table(args: argparse.Namespace, store: Store, path: str, names: list[str], ways: dict[str, str]) -> dict[str, Any]:
@@ -233,7 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("skills", "updates"))
     parser.add_argument("--model", default="smollm2", choices=tuple(models.PACKAGES))
-    parser.add_argument("--skill", action="append", required=True, metavar="NAME=FILE", help="rows in any known shape")
+    parser.add_argument("--skill", action="append", required=True, metavar="NAME[=FILE]", help="rows of any shape")
     parser.add_argument("--rows", type=int, default=800, help="rows of a skill, or of one update")
     parser.add_argument("--limit", type=int, default=64, help="rows that are measured")
     parser.add_argument("--updates", type=int, default=20)
@@ -244,16 +263,19 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--budget", type=int, default=40)
-    parser.add_argument("--gradient-steps", type=int, default=4)
+    parser.add_argument("--budget", type=int, default=12, help="of a search: weightings tried without a gradient")
+    parser.add_argument("--gradient-steps", type=int, default=60)
+    parser.add_argument("--minutes", type=float, help="of each search")
+    parser.add_argument("--only", action="append", metavar="WAY", help="of skills: these rows of the table alone")
+    parser.add_argument("--home", type=Path, help="keep data sets and adapters here, and take those that are here")
     parser.add_argument("--peft", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder) / "home")
+        store = Store(args.home or Path(folder) / "home")
         result = {"skills": skills, "updates": updates}[args.what](args, store, Path(folder))
-    print(json.dumps({"what": args.what, "options": vars(args), "result": result}))
+    print(json.dumps({"what": args.what, "options": vars(args), "result": result}, default=str))
 
 
 if __name__ == "__main__":

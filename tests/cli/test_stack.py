@@ -102,14 +102,17 @@ def test_a_search_finds_weights_and_the_new_adapter_has_them(env: Environment) -
         for split in ("train", "valid", "test"):
             (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ["stack", "scribe", "sql", "--search", "--data", "words,words", "--budget", "3", "--gradient-steps", "1"]
+    words = [*words, "--minutes", "1"]
     assert main([*words, "--name", "both"], env) == 0, err(env)
-    assert "kept (test)" in out(env) and "stack  scribe:" in out(env)
+    assert "kept (test)" in out(env) and "stack  scribe:" in out(env) and "will take about" in err(env)
     lineage = json.loads((env.store.find("adapters", "both") / "nomoat.json").read_text())
     assert set(lineage["options"]["weights"]) == {"scribe", "sql"}
+    assert main([*words, "--grain", "adapter"], env) == 0, err(env)
+    assert main(words, env) == 2 and "kept in a new adapter alone" in err(env)
     assert main(["stack", "scribe", "sql", "--report", "--data", "words,words", "--limit", "2"], env) == 0, err(env)
     assert "scribe+sql" in out(env) and "scribe alone gains nothing on words" in out(env)
 
 
 def test_without_data_a_search_says_what_is_missing(env: Environment) -> None:
-    assert main(["stack", "scribe", "sql", "--search"], env) == 2
+    assert main(["stack", "scribe", "sql", "--search", "--name", "both"], env) == 2
     assert "no skill of the stack can be measured" in err(env)

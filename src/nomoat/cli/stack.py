@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,15 +86,19 @@ def _scoring(opened: OpenStack, options: SkillOptions, env: Environment) -> Scor
 
 def _searched(opened: OpenStack, args: argparse.Namespace, env: Environment) -> OpenStack:
     """The stack at the weights that the search found, which are printed."""
-    from nomoat.stack.search import search
+    from nomoat.stack.search import found_stack, search
 
     options = read_flags(args, SkillOptions)
+    if options.grain != "adapter" and not args.name:
+        raise UsageError(
+            f"--name is missing: one weight for each {options.grain} is kept in a new adapter alone",
+            hint="--name BOTH; or --grain adapter, whose weights can be typed: BASE+A:0.8+B:1.1",
+        )
     records = search(opened, options, env.store, _scoring(opened, options, env))
     done = finished(records, env, json_lines=args.json)
     if not args.json:
         print_search(done, env)
-    weights = done.result["weights"]
-    return dataclasses.replace(opened, worn=tuple((adapter, weights[adapter.name]) for adapter, _ in opened.worn))
+    return found_stack(opened, done.result)
 
 
 def _asked(args: argparse.Namespace) -> tuple[list[str], str, tuple[float | None, ...], dict[str, Any]]:

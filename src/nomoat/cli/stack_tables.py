@@ -69,9 +69,10 @@ def print_search(done: Done, env: Environment) -> None:
     print_table(env, ("skill", "by", "kept (validation)", "kept before (test)", "kept (test)"), rows)
     env.print(f"weightings under which every skill keeps {result['keep']:.0%} (validation): {len(result['within'])}")
     for each in result["within"][:_SHOWN]:
-        env.print(f"  {_weights(each['weights'])}  least {min(each['kept']):.1%}")
-    env.print(f"stack  {_weights(result['weights'])}")
+        env.print(f"  {_weights(each)}  least {min(each['kept']):.1%}")
+    env.print(f"stack  {_weights(result)}")
 
 
-def _weights(weights: Mapping[str, float]) -> str:
-    return "+".join(f"{name}:{weight:.3f}" for name, weight in weights.items())
+def _weights(found: Mapping[str, Any]) -> str:
+    weights = "+".join(f"{name}:{weight:.3f}" for name, weight in found["weights"].items())
+    return weights if found["grain"] == "adapter" else f"{weights} on average, one weight for each {found['grain']}"

@@ -7,26 +7,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nomoat.core.files import atomic_write
+from nomoat.core.files import atomic_write, write_json
 from nomoat.core.store import Lineage, Store, write_lineage
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import Adapter
 from nomoat.model.load import Base
-from nomoat.stack.combine import Combined, Ingredient
+from nomoat.stack.coefficients import Coefficients
+from nomoat.stack.combine import Combined
+from nomoat.stack.heat import draw_weights
 from nomoat.train.artefact import CARD_FILE, TEMPLATE_FILE, front_matter, how_to_load
 from nomoat.train.parents import adapter_origins, base_origin, derived_licence
 from nomoat.train.rehearsal import RESERVOIR
+
+WEIGHTS_FILE, WEIGHTS_PICTURE = "weights.json", "weights.png"
 
 
 def lineage_of(
     name: str,
     base: Base,
     folders: Sequence[Path],
-    ingredients: Sequence[Ingredient],
     options: Mapping[str, Any],
     store: Store,
 ) -> Lineage:
-    """Parents with their hashes, all licences together, and how it was made."""
+    """Parents with their hashes, all licences together, and how it was made; ``options`` hold the ``weights``."""
     origin = base_origin(store, base.name, base)
     theirs = adapter_origins(folders)
     return Lineage(
@@ -34,7 +37,7 @@ def lineage_of(
         name=name,
         licence=derived_licence(origin.licence, *(each.licence for each in theirs)),
         parents=(origin.parent, *(each.parent for each in theirs)),
-        options={**options, "weights": {each.adapter.name: each.weight for each in ingredients}},
+        options=dict(options),
         seed=int(options.get("seed", 0)),
     )
 
@@ -50,9 +53,19 @@ def metrics_of(combined: Combined, adapter: Adapter) -> dict[str, Any]:
 
 
 def write_combined(
-    store: Store, lineage: Lineage, adapter: Adapter, base: Base, *, replace: bool, parts: Sequence[Path] = ()
+    store: Store,
+    lineage: Lineage,
+    adapter: Adapter,
+    base: Base,
+    *,
+    replace: bool,
+    parts: Sequence[Path] = (),
+    finer: Coefficients | None = None,
 ) -> Path:
-    """Write ``adapters/<name>``, whole or not at all. Rows that its ``parts`` kept for rehearsal stay with it."""
+    """Write ``adapters/<name>``, whole or not at all. Rows that its ``parts`` kept for rehearsal stay with it.
+
+    ``finer`` weights than one for each part are written beside it, as figures and as a picture.
+    """
     kept = [(folder / RESERVOIR).read_text(encoding="utf-8") for folder in parts if (folder / RESERVOIR).is_file()]
     with store.writing("adapters", lineage.name, replace=replace) as folder:
         save_adapter(adapter, folder, base.decoder)
@@ -60,6 +73,9 @@ def write_combined(
             atomic_write(folder / TEMPLATE_FILE, base.template.source)
         if kept:
             atomic_write(folder / RESERVOIR, "".join(kept))
+        if finer is not None:
+            write_json(folder / WEIGHTS_FILE, dataclasses.asdict(finer))
+            draw_weights(finer.shares, folder / WEIGHTS_PICTURE)
         atomic_write(folder / CARD_FILE, _card(lineage, adapter))
         write_lineage(folder, lineage)
     return store.path("adapters", lineage.name)
@@ -67,6 +83,10 @@ def write_combined(
 
 def _card(lineage: Lineage, adapter: Adapter) -> str:
     weights = ", ".join(f"`{name}` at {weight:g}" for name, weight in lineage.options["weights"].items())
+    if "grain" in lineage.options:
+        weights += (
+            f" on average, one weight for each {lineage.options['grain']} (`{WEIGHTS_FILE}`, `{WEIGHTS_PICTURE}`),"
+        )
     kept = lineage.metrics["kept_energy"]
     loss = "exactly" if kept >= 1 - 1e-9 else f"keeping {kept:.2%} of the update's energy"
     return (

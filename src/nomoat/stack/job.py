@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,6 +18,7 @@ from nomoat.model.adapters import Adapter, adaptable
 from nomoat.model.load import Base
 from nomoat.stack.algebra import as_adapter, check_same_base
 from nomoat.stack.artefact import lineage_of, metrics_of, with_metrics, write_combined
+from nomoat.stack.coefficients import Coefficients
 from nomoat.stack.combine import Combined, Ingredient, combine
 from nomoat.stack.options import CombineOptions, check
 
@@ -25,11 +27,15 @@ _FORM = "nomoat stack scribe sql:0.5 --name both"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OpenStack:
-    """A base and the adapters to work on, with the folders they came from."""
+    """A base and the adapters to work on, with the folders they came from.
+
+    ``coefficients``: the weights inside the adapters, where a search found finer ones than those they are worn at.
+    """
 
     base: Base
     worn: Worn
     folders: tuple[Path, ...]
+    coefficients: Coefficients | None = None
 
     @property
     def adapters(self) -> tuple[Adapter, ...]:
@@ -72,9 +78,10 @@ def stack(
     ingredients = [Ingredient(adapter, weight, density) for (adapter, weight), density in zip(opened.worn, given)]
     combined, adapter = yield from _combined(opened, ingredients, options, name)
     yield from _remarks(combined, options)
-    lineage = lineage_of(name, opened.base, opened.folders, ingredients, dataclasses.asdict(options), store)
+    lineage = lineage_of(name, opened.base, opened.folders, _recorded(opened, options), store)
     lineage = with_metrics(lineage, metrics_of(combined, adapter))
-    path = write_combined(store, lineage, adapter, opened.base, replace=replace, parts=opened.folders)
+    finer = opened.coefficients
+    path = write_combined(store, lineage, adapter, opened.base, replace=replace, parts=opened.folders, finer=finer)
     yield Saved(path, "adapter")
     modules = [dataclasses.asdict(each) for each in combined.account]
     yield Done("stack", path, {"name": name, **lineage.metrics, "licence": lineage.licence, "modules": modules})
@@ -88,6 +95,14 @@ def _combined(
     base = opened.base
     adapter = as_adapter(combined.updates, name=name, base_name=base.name, fingerprint=base.fingerprint)
     return combined, adapter
+
+
+def _recorded(opened: OpenStack, options: CombineOptions) -> dict[str, Any]:
+    """The options as the lineage keeps them, with the weights."""
+    found = opened.coefficients
+    if found is None:
+        return {**dataclasses.asdict(options), "weights": {adapter.name: weight for adapter, weight in opened.worn}}
+    return {**dataclasses.asdict(options), "grain": found.grain, "weights": found.weights}
 
 
 def _remarks(combined: Combined, options: CombineOptions) -> Generator[Record]:

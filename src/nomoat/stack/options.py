@@ -12,6 +12,7 @@ ON_FACTORS = ("concat", "linear", "task_arithmetic", "slerp", "knots_ties")
 ON_ENTRIES = ("ties", "dare", "dare_ties", "della", "della_linear", "magnitude_prune")
 METHODS = (*ON_FACTORS, *ON_ENTRIES)
 NATS = "nats a token"  # the unit of a skill that is scored by its loss
+GRAINS = ("adapter", "layer", "module", "direction")  # what one weight of a search stands before
 NORMALIZED = ("ties", "knots_ties")  # a mean by their papers; the others are sums
 
 
@@ -48,8 +49,15 @@ class SkillOptions:
     )  # fmt: skip
     finalists: int = option(4, "in a search by check: weightings of low loss that answer for themselves in the end")
     scores: bool = option(True, "in a report: measure every subset of the stack on every skill")
-    budget: int = option(40, "in a search: how many weightings are tried")
-    gradient_steps: int = option(4, "in a search: steps along the gradient at its end; none with a DoRA")
+    budget: int = option(12, "in a search: how many weightings of one weight per adapter are tried without a gradient")
+    grain: str = option(
+        "module",
+        "in a search: what one weight stands before when they are learned by gradient: a whole adapter, or each of its "
+        "layers, modules, or singular directions of modules",
+        choices=GRAINS,
+    )
+    gradient_steps: int = option(60, "in a search: steps of that learning, on validation rows alone; none with a DoRA")
+    minutes: float | None = option(None, "in a search: choose what can be done in this time")
     keep: float = option(0.95, "in a search: the share of its own gain that each skill shall keep")
 
 
@@ -60,6 +68,10 @@ def check_skills(options: SkillOptions) -> None:
             raise UsageError(f"--{name} cannot be {value}", hint="give 1 or more")
     if options.gradient_steps < 0:
         raise UsageError(f"--gradient-steps cannot be {options.gradient_steps}", hint="give 0 or more")
+    if options.grain not in GRAINS:
+        raise UsageError(f"no grain {options.grain!r}", hint="one of: " + ", ".join(GRAINS))
+    if options.minutes is not None and not options.minutes > 0:
+        raise UsageError(f"--minutes {options.minutes:g} is no time at all")
 
 
 def check(options: CombineOptions) -> None:

@@ -1,101 +1,142 @@
-"""Weights under which no skill of a stack loses much: first without gradients, then a few steps along them.
+"""Weights under which no skill of a stack loses much: a few found without gradients, then finer ones learned.
 
 What is made small is the worst skill's loss of its own gain, and a little of the mean, so that the others are not
 forgotten where one is stuck. The way is found by losses, which are smooth and quick; where skills are scored by right
-answers, a few weightings of low loss answer for themselves, and the best of them is taken.
+answers, a few weightings of low loss answer for themselves, and the best of them is taken. Only validation rows are
+looked at until that is settled; test rows say what it is worth.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from nomoat.core.records import Done, Note, Progress, Record
 from nomoat.core.store import Store
 from nomoat.engine.names import Worn
 from nomoat.formats.weights import Array
 from nomoat.kernels.blocks import quick_products
-from nomoat.model.load import Base
+from nomoat.stack.coefficients import alike, found_coefficients, grid_of, weighted
+from nomoat.stack.fit import Fitting, fit, prepare
 from nomoat.stack.job import OpenStack
 from nomoat.stack.options import SkillOptions, check_skills
+from nomoat.stack.search_plan import SearchPlan, Timing, plan_search
 from nomoat.stack.simplex import descend
+from nomoat.stack.skill_loss import MEAN_SHARE
 from nomoat.stack.skills import Scoring, Skill, by_loss, read_skills, shares_kept
-from nomoat.stack.slope import loss_and_slope, parts_of, softmax
 from nomoat.stack.update import is_low_rank
 
 _STEP = 0.35  # first step along each weight: from 1 to about two thirds
-_MEAN_SHARE = 0.1
-_SHARPNESS = 20.0  # of the smooth maximum that the gradient follows
-_FIRST_STRIDE = 0.1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ground:
-    """What every weighting is measured against: the bare base's and each adapter's own score, by skill."""
+    """What every weighting is measured against: the bare base's and each adapter's own score, by skill.
+
+    ``seconds`` that one scoring of all skills took.
+    """
 
     skills: tuple[Skill, ...]
     bare: tuple[float, ...]
     alone: tuple[float, ...]
     scoring: Scoring
+    seconds: float
 
     def kept(self, scores: Sequence[float]) -> list[float]:
         """Share of its own gain that each skill keeps."""
         return shares_kept(scores, self.bare, self.alone)
 
+    def measured(self, weighting: Weighting) -> Weighting:
+        """The weighting with what each skill keeps under it."""
+        scores = [self.scoring.score(skill, weighting.worn) for skill in self.skills]
+        return dataclasses.replace(weighting, kept=tuple(self.kept(scores)))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Weighting:
-    """Weights and what is kept under them, by skill."""
+    """Adapters with their weights, and what is kept under them, by skill.
 
+    ``values``: the coefficients of a grid of ``grain``, where they are finer than the adapters' own ``weights``.
+    """
+
+    worn: Worn
     weights: tuple[float, ...]
-    kept: tuple[float, ...]
+    kept: tuple[float, ...] = ()
+    grain: str = "adapter"
+    values: tuple[float, ...] = ()
 
     @property
     def cost(self) -> float:
         """What the search makes small."""
         lost = [1 - share for share in self.kept]
-        return max(lost) + _MEAN_SHARE * sum(lost) / len(lost)
+        return max(lost) + MEAN_SHARE * sum(lost) / len(lost)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Weights by adapter, the share that each skill keeps, and the grain."""
+        weights = {adapter.name: weight for (adapter, _), weight in zip(self.worn, self.weights)}
+        return {"weights": weights, "kept": list(self.kept), "grain": self.grain}
 
 
 def search(opened: OpenStack, options: SkillOptions, store: Store, scoring: Scoring | None = None) -> Generator[Record]:
     """Find weights on validation rows and measure them on test rows; ends with ``Done("search")``.
 
-    ``scoring``: what a skill is kept by; its loss where nothing is said. Raises ``UsageError`` where no skill can be
-    measured.
+    ``scoring``: what a skill is kept by; its loss where nothing is said. ``found_stack`` makes a stack of the result.
+    Raises ``UsageError`` where no skill can be measured.
     """
     check_skills(options)
+    deadline = math.inf if options.minutes is None else time.perf_counter() + 60 * options.minutes
     skills = yield from _skills(opened, options, store, "valid")
     ground = yield from _ground(opened, skills, by_loss(opened.base), "valid")
-    tried = yield from best_weights(opened.base, opened.worn, ground, options)
-    if scoring is not None:
-        ground = yield from _ground(opened, skills, scoring, "valid")
-        tried = yield from _finals(opened.worn, tried, ground, options.finalists)
-    found = tried[0]
-    yield from _verdict(opened.worn, found, ground, options.keep)
+    counts = ground if scoring is None else (yield from _ground(opened, skills, scoring, "valid"))
+    fitting = yield from _fitting(opened, ground, options)
+    timing = Timing(ground.seconds, fitting.step_s if fitting else 0.0, counts.seconds, scoring is not None)
+    plan = plan_search(options, timing, deadline - time.perf_counter())
+    yield Note(str(plan))
+    began = time.perf_counter()
+    tried = yield from _without_gradient(opened.worn, ground, plan, deadline)
+    if fitting is not None and plan.steps:
+        tried += yield from _learned(fitting, ground, tried[0], options.grain, plan, deadline)
+        tried.sort(key=lambda each: each.cost)
+    if counts is not ground:
+        tried = yield from _finals(opened.worn, tried, counts, options.finalists)
+    yield from _verdict(tried[0], counts, options.keep)
     skills = yield from _skills(opened, options, store, "test")
     tested = yield from _ground(opened, skills, scoring or by_loss(opened.base), "test")
-    before = _measured(opened.worn, [weight for _, weight in opened.worn], tested)
-    after = _measured(opened.worn, found.weights, tested)
-    names = [adapter.name for adapter, _ in opened.worn]
-    result: dict[str, Any] = {
-        "weights": dict(zip(names, found.weights)),
-        "skills": [skill.adapter for skill in ground.skills],
-        "kept_valid": list(found.kept),
-        "kept_test": list(after.kept),
-        "kept_test_before": list(before.kept),
-        "keep": options.keep,
-        "units": [ground.scoring.unit(skill) for skill in ground.skills],
-        "within": [
-            {"weights": dict(zip(names, each.weights)), "kept": list(each.kept)}
-            for each in tried
-            if min(each.kept) >= options.keep
-        ],
-    }
-    yield Done("search", None, result)
+    before, after = tested.measured(_one_each(opened.worn)), tested.measured(tried[0])
+    yield Done(
+        "search",
+        None,
+        {
+            **tried[0].as_dict(),
+            "values": list(tried[0].values),
+            "skills": [skill.adapter for skill in counts.skills],
+            "kept_valid": list(tried[0].kept),
+            "kept_test": list(after.kept),
+            "kept_test_before": list(before.kept),
+            "keep": options.keep,
+            "units": [counts.scoring.unit(skill) for skill in counts.skills],
+            "within": [each.as_dict() for each in tried if min(each.kept) >= options.keep],
+            "predicted_s": plan.seconds,
+            "seconds": time.perf_counter() - began,
+        },
+    )
+
+
+def found_stack(opened: OpenStack, result: Mapping[str, Any]) -> OpenStack:
+    """The stack at the weights of a search's result; finer ones are inside its adapters, each worn at 1."""
+    weights = result["weights"]
+    if result["grain"] == "adapter":
+        worn = tuple((adapter, weights[adapter.name]) for adapter in opened.adapters)
+        return dataclasses.replace(opened, worn=worn)
+    grid, values = grid_of(opened.adapters, result["grain"]), torch.tensor(result["values"])
+    found = found_coefficients(grid, values, result["grain"])
+    return dataclasses.replace(opened, worn=weighted(grid, values), coefficients=found)
 
 
 def _skills(
@@ -108,23 +149,10 @@ def _skills(
     )
 
 
-def _finals(
-    worn: Worn, tried: Sequence[Weighting], ground: Ground, finalists: int
-) -> Generator[Record, None, list[Weighting]]:
-    """The weightings of lowest loss, and the one that was given, by the score that counts; best first."""
-    given = tuple(float(weight) for _, weight in worn)
-    asked = list(dict.fromkeys([*(each.weights for each in tried[:finalists]), given]))
-    found = []
-    for done, weights in enumerate(asked, start=1):
-        found.append(_measured(worn, weights, ground))
-        yield Progress("the finalists answer", done, len(asked), "weightings")
-    return sorted(found, key=lambda each: each.cost)  # stable: of equals, the one of lower loss
-
-
 def _ground(
     opened: OpenStack, skills: tuple[Skill, ...], scoring: Scoring, split: str
 ) -> Generator[Record, None, Ground]:
-    score = scoring.score
+    score, began = scoring.score, time.perf_counter()
     own = {adapter.name: ((adapter, weight),) for adapter, weight in opened.worn}
     bare = tuple(score(skill, ()) for skill in skills)
     yield Progress(f"each skill alone, {split} rows", 1, 2)
@@ -134,71 +162,76 @@ def _ground(
         if after >= before:
             gone = f"{before:.4f} to {after:.4f}, {scoring.unit(skill)}"
             yield Note(f"{skill.adapter} alone does not better the base on {skill.data} ({gone})", warning=True)
-    return Ground(skills, bare, alone, scoring)
+    return Ground(skills, bare, alone, scoring, (time.perf_counter() - began) / 2)
 
 
-def best_weights(
-    base: Base, worn: Worn, ground: Ground, options: SkillOptions
+def _fitting(opened: OpenStack, ground: Ground, options: SkillOptions) -> Generator[Record, None, Fitting | None]:
+    """What learns the weights, where that is asked for and can be done."""
+    if not options.gradient_steps or not all(is_low_rank(adapter) for adapter in opened.adapters):
+        return None
+    gains = [before - own for before, own in zip(ground.bare, ground.alone)]
+    return (yield from prepare(opened.base, opened.worn, options.grain, list(zip(ground.skills, gains))))
+
+
+def _one_each(worn: Worn, weights: Sequence[float] | None = None) -> Weighting:
+    """One weight for each adapter; the stack's own where none are given."""
+    own = [weight for _, weight in worn] if weights is None else weights
+    return Weighting(tuple((adapter, float(one)) for (adapter, _), one in zip(worn, own)), tuple(map(float, own)))
+
+
+def _without_gradient(
+    worn: Worn, ground: Ground, plan: SearchPlan, deadline: float
 ) -> Generator[Record, None, list[Weighting]]:
     """All weightings that were tried on the ground's rows, the one of lowest cost first."""
-    start = np.array([weight for _, weight in worn])
     tried: list[Weighting] = []
 
     def cost(weights: Array) -> float:
-        tried.append(_tried(worn, weights.tolist(), ground))
+        with quick_products():  # to find the way; the test rows are measured in float32
+            tried.append(ground.measured(_one_each(worn, weights.tolist())))
         return tried[-1].cost
 
-    for done, _ in enumerate(descend(cost, start, step=_STEP, budget=options.budget), start=1):
-        yield Progress("searching weights", done, options.budget, "weightings")
-    if options.gradient_steps and all(is_low_rank(adapter) for adapter, _ in worn):
-        best = min(tried, key=lambda each: each.cost)
-        tried += yield from _along_the_gradient(base, worn, ground, best, options.gradient_steps)
+    start = np.array([weight for _, weight in worn])
+    for done, _ in enumerate(descend(cost, start, step=_STEP, budget=plan.weightings), start=1):
+        yield Progress("searching weights", done, plan.weightings, "weightings")
+        if time.perf_counter() > deadline - plan.closing_s:
+            break
     return sorted(tried, key=lambda each: each.cost)
 
 
-def _measured(worn: Worn, weights: Sequence[float], ground: Ground) -> Weighting:
-    stack = tuple((adapter, weight) for (adapter, _), weight in zip(worn, weights))
-    scores = [ground.scoring.score(skill, stack) for skill in ground.skills]
-    return Weighting(tuple(float(weight) for weight in weights), tuple(ground.kept(scores)))
-
-
-def _tried(worn: Worn, weights: Sequence[float], ground: Ground) -> Weighting:
-    """Measured on the validation rows, to find the way; the test rows are measured in float32."""
-    with quick_products():
-        return _measured(worn, weights, ground)
-
-
-def _along_the_gradient(
-    base: Base, worn: Worn, ground: Ground, best: Weighting, steps: int
+def _learned(
+    fitting: Fitting, ground: Ground, best: Weighting, grain: str, plan: SearchPlan, deadline: float
 ) -> Generator[Record, None, list[Weighting]]:
-    """Steps down the slope of a smooth maximum over skills; one that does not help halves the stride."""
-    parts, stride, found = parts_of(worn), _FIRST_STRIDE, list[Weighting]()
-    for step in range(1, steps + 1):
-        slopes = [loss_and_slope(base, parts, best.weights, skill.rows)[1] for skill in ground.skills]
-        gains = [max(before - own, 1e-9) for before, own in zip(ground.bare, ground.alone)]
-        shares = softmax([1 - kept for kept in best.kept], _SHARPNESS)
-        slope = sum(
-            (share / gain) * np.array(each) for share, gain, each in zip(shares, gains, slopes)
-        )  # of the smooth maximum of the lost shares, by weight
-        norm = float(np.linalg.norm(slope))
-        if norm == 0.0 or not math.isfinite(norm):
-            break
-        tried = _tried(worn, (np.array(best.weights) - stride * slope / norm).tolist(), ground)
-        found.append(tried)
-        if tried.cost < best.cost:
-            best = tried
-        else:
-            stride /= 2
-        yield Progress("following the gradient", step, steps, "steps")
-    return found
+    """The best weighting made finer; nothing where that does not help on rows that were held back."""
+    shares = alike([adapter for adapter, _ in best.worn], best.weights)
+    values = yield from fit(fitting, shares, steps=plan.steps, deadline=deadline - plan.closing_s)
+    if values is None:
+        yield Note("learning the weights did not better the rows that were held back from it")
+        return []
+    weights = tuple(found_coefficients(fitting.grid, values, grain).weights.values())
+    finer = Weighting(weighted(fitting.grid, values), weights, grain=grain, values=tuple(values.tolist()))
+    with quick_products():
+        return [ground.measured(finer)]
 
 
-def _verdict(worn: Worn, found: Weighting, ground: Ground, keep: float) -> Generator[Note]:
-    weights = ", ".join(f"{adapter.name}:{weight:.3f}" for (adapter, _), weight in zip(worn, found.weights))
+def _finals(
+    worn: Worn, tried: Sequence[Weighting], ground: Ground, finalists: int
+) -> Generator[Record, None, list[Weighting]]:
+    """The weightings of lowest loss, and the one that was given, by the score that counts; best first."""
+    asked = list({each.weights + each.values: each for each in (*tried[:finalists], _one_each(worn))}.values())
+    found = []
+    for done, each in enumerate(asked, start=1):
+        found.append(ground.measured(each))
+        yield Progress("the finalists answer", done, len(asked), "weightings")
+    return sorted(found, key=lambda each: each.cost)  # stable: of equals, the one of lower loss
+
+
+def _verdict(found: Weighting, ground: Ground, keep: float) -> Generator[Note]:
+    weights = ", ".join(f"{name}:{weight:.3f}" for name, weight in found.as_dict()["weights"].items())
     worst = min(range(len(found.kept)), key=lambda place: found.kept[place])
     word = "every skill keeps" if found.kept[worst] >= keep else "no weighting was found under which every skill keeps"
+    finer = "" if found.grain == "adapter" else f" on average, one weight for each {found.grain}"
     yield Note(
-        f"{word} {keep:.0%} of its own gain: {weights}; least is kept of {ground.skills[worst].adapter} "
+        f"{word} {keep:.0%} of its own gain: {weights}{finer}; least is kept of {ground.skills[worst].adapter} "
         f"({found.kept[worst]:.1%})",
         warning=found.kept[worst] < keep,
     )

@@ -1,8 +1,7 @@
-"""Skills that were really learned on a tiny base: subsets, search and slope."""
+"""Skills that were really learned on a tiny base: subsets, and the search for weights."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,17 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from adapters import with_random_biases
 from nomoat.core.errors import UsageError
 from nomoat.core.records import Done, Note, Record
-from nomoat.core.store import Store
+from nomoat.core.store import Store, read_lineage
 from nomoat.engine.score import loss
-from nomoat.stack.job import OpenStack, open_parts
-from nomoat.stack.options import NATS, SkillOptions
+from nomoat.stack.artefact import WEIGHTS_FILE, WEIGHTS_PICTURE
+from nomoat.stack.coefficients import grid_of
+from nomoat.stack.job import OpenStack, open_parts, stack
+from nomoat.stack.options import NATS, CombineOptions, SkillOptions
 from nomoat.stack.report import HEAT_FILE, REPORT_FILE, report
-from nomoat.stack.search import search
+from nomoat.stack.search import found_stack, search
+from nomoat.stack.search_plan import Timing, plan_search
 from nomoat.stack.skills import read_skills, shares_kept
-from nomoat.stack.slope import loss_and_slope, parts_of, softmax
 from nomoat.train.options import TuneOptions
 from nomoat.train.tune import tune
 from tiny import tiny_folder
@@ -91,39 +91,72 @@ def test_the_report_has_every_subset_and_says_what_is_left_of_each_gain(store: S
     assert json.loads((done.path / REPORT_FILE).read_text())["rank"] == 8
 
 
-def test_the_search_loses_less_than_the_naive_sum_and_writes_down_the_weights(store: Store, opened: OpenStack) -> None:
-    done, said = run(search(opened, SkillOptions(limit=8, budget=12, gradient_steps=2), store))
+def test_the_search_loses_less_than_the_naive_sum_and_what_it_found_is_saved_as_one_adapter(
+    store: Store, opened: OpenStack
+) -> None:
+    done, said = run(search(opened, SkillOptions(limit=8, budget=6, gradient_steps=20, grain="layer"), store))
     result = done.result
     assert set(result["weights"]) == {"count", "colour"}
-    assert "of its own gain" in said
+    assert "of its own gain" in said and "will take about" in said
     valid = skills_of(store, opened)
     bare = [loss(opened.base, skill.rows)[0] for skill in valid]
     alone = [loss(opened.base, skill.rows, (part,))[0] for skill, part in zip(valid, opened.worn)]
     naive = shares_kept([loss(opened.base, skill.rows, opened.worn)[0] for skill in valid], bare, alone)
     assert min(result["kept_valid"]) >= min(naive) - 1e-6
     assert all(min(each["kept"]) >= 0.95 for each in result["within"])
+    found = found_stack(opened, result)
+    again = shares_kept([loss(opened.base, skill.rows, found.worn)[0] for skill in valid], bare, alone)
+    assert again == pytest.approx(result["kept_valid"], abs=2e-3)
+    made, _ = run(stack(found, CombineOptions(), store, name="both", replace=True))
+    together = opened.base.load_adapter(store.find("adapters", "both"))
+    one = shares_kept([loss(opened.base, skill.rows, ((together, 1.0),))[0] for skill in valid], bare, alone)
+    assert one == pytest.approx(again, abs=1e-4)
+    assert made.result["rank_before"] == 8
 
 
-def test_the_slope_is_the_derivative_of_the_loss_by_each_weight(store: Store, opened: OpenStack) -> None:
-    rows = skills_of(store, opened)[0].rows
-    weights = [0.8, 0.4]
-    value, slopes = loss_and_slope(opened.base, parts_of(opened.worn), weights, rows)
-    assert value == pytest.approx(loss(opened.base, rows, tuple(zip(opened.adapters, weights)))[0], abs=1e-4)
-    for place, slope in enumerate(slopes):
-        ends = []
-        for side in (1e-2, -1e-2):
-            moved = [weight + side * (place == other) for other, weight in enumerate(weights)]
-            ends.append(loss(opened.base, rows, tuple(zip(opened.adapters, moved)))[0])
-        assert slope == pytest.approx((ends[0] - ends[1]) / 2e-2, rel=0.05, abs=2e-3)
+def test_finer_weights_are_written_beside_the_adapter_as_figures_and_as_a_picture(
+    store: Store, opened: OpenStack
+) -> None:
+    grid = grid_of(opened.adapters, "module")
+    values = [0.5 + 0.01 * place for place in range(grid.count)]
+    result = {"grain": "module", "values": values, "weights": {}}
+    done, _ = run(stack(found_stack(opened, result), CombineOptions(), store, name="fine", replace=True))
+    assert done.path is not None and (done.path / WEIGHTS_PICTURE).read_bytes().startswith(b"\x89PNG")
+    figures = json.loads((done.path / WEIGHTS_FILE).read_text())
+    assert figures["grain"] == "module" and len(figures["shares"]["count"]) == 14
+    assert list(figures["shares"]["count"].values()) == pytest.approx(values[:14], abs=1e-5)
+    lineage = read_lineage(done.path)
+    assert lineage is not None and lineage.options["grain"] == "module"
+    assert lineage.options["weights"] == figures["weights"] and 0.5 < figures["weights"]["count"] < 0.64
+    assert "one weight for each module" in (done.path / "README.md").read_text()
 
 
-def test_the_slope_of_a_weight_counts_its_biases(store: Store, opened: OpenStack) -> None:
-    rows = skills_of(store, opened)[0].rows
-    own = {module: dataclasses.replace(delta) for module, delta in opened.adapters[0].deltas.items()}
-    biased = with_random_biases(dataclasses.replace(opened.adapters[0], deltas=own), 1, "up_proj", spread=0.05)
-    slope = loss_and_slope(opened.base, parts_of(((biased, 1.0),)), [0.5], rows)[1][0]
-    ends = [loss(opened.base, rows, ((biased, 0.5 + side),))[0] for side in (1e-2, -1e-2)]
-    assert slope == pytest.approx((ends[0] - ends[1]) / 2e-2, rel=0.05, abs=2e-3)
+def test_weights_are_found_without_a_look_at_the_test_rows(store: Store, opened: OpenStack) -> None:
+    options = SkillOptions(limit=8, budget=2, gradient_steps=4, grain="module")
+    first, _ = run(search(opened, options, store))
+    files = [store.find("data", name) / "test.jsonl" for name in ("counts", "colours")]
+    kept = [file.read_text() for file in files]
+    try:
+        for file in files:
+            file.write_text(json.dumps({"prompt": "other", "completion": "words altogether"}) + "\n")
+        second, _ = run(search(opened, options, store))
+    finally:
+        for file, text in zip(files, kept):
+            file.write_text(text)
+    assert (first.result["values"], first.result["weights"]) == (second.result["values"], second.result["weights"])
+    assert first.result["kept_test"] != second.result["kept_test"]
+
+
+def test_a_plan_does_what_was_asked_or_what_fits_into_the_time() -> None:
+    options = SkillOptions(budget=10, gradient_steps=40, finalists=3)
+    whole = plan_search(options, Timing(weighting_s=2.0, step_s=1.0, score_s=5.0, own_score=True))
+    assert (whole.weightings, whole.steps) == (10, 40)
+    assert whole.seconds == pytest.approx(20 + 40 + 8 / 4 * 2 + 5 * (4 + 4)) and "40 steps" in str(whole)
+    short = plan_search(options, Timing(2.0, 1.0, 0.5, own_score=False), left_s=40.0)
+    assert 1 <= short.weightings < 10 and 0 < short.steps < 40 and short.seconds <= 40.0
+    none = plan_search(options, Timing(2.0, 1.0, 5.0, own_score=True), left_s=3.0)
+    assert (none.weightings, none.steps) == (1, 0)
+    assert plan_search(options, Timing(2.0, 0.0, 2.0, own_score=False)).steps == 0
 
 
 def test_data_sets_can_be_named_and_missing_ones_are_said(store: Store, opened: OpenStack) -> None:
@@ -135,10 +168,20 @@ def test_data_sets_can_be_named_and_missing_ones_are_said(store: Store, opened: 
 
 def test_a_skill_that_gains_nothing_has_nothing_to_keep() -> None:
     assert shares_kept([1.0, 2.0, 3.0], [2.0, 2.0, 2.0], [1.0, 2.0, 2.0]) == [1.0, 1.0, 0.0]
-    assert softmax([1.0, 1.0], 5.0) == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("options", [SkillOptions(limit=0), SkillOptions(budget=0), SkillOptions(gradient_steps=-1)])
-def test_options_that_make_no_sense_are_refused(options: SkillOptions, store: Store, opened: OpenStack) -> None:
-    with pytest.raises(UsageError, match="cannot be"):
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (SkillOptions(limit=0), "cannot be"),
+        (SkillOptions(budget=0), "cannot be"),
+        (SkillOptions(gradient_steps=-1), "cannot be"),
+        (SkillOptions(grain="row"), "no grain"),
+        (SkillOptions(minutes=0.0), "no time"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    options: SkillOptions, said: str, store: Store, opened: OpenStack
+) -> None:
+    with pytest.raises(UsageError, match=said):
         run(search(opened, options, store))

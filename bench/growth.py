@@ -19,12 +19,13 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PRECISIONS = ("float32", "bfloat16", "int8")
+COLOURS = {"float32": "#2f5d9f", "bfloat16": "#c8553d", "int8": "#5b8c3e"}
 LEAST_TOKENS = 1024
 # layers, width, heads, key-value heads, inner width, vocabulary
 SHAPES = {
@@ -54,10 +55,10 @@ class Point:
         return " ".join(map(str, dataclasses.astuple(self)))
 
 
-def panels(model: str, threads: int) -> dict[str, list[tuple[float, Point]]]:
+def panels(model: str, threads: int, precisions: Sequence[str]) -> dict[str, list[tuple[float, Point]]]:
     """The points of each panel with their place on its axis."""
     found: dict[str, list[tuple[float, Point]]] = {"length": [], "rank": [], "threads": [], "size": []}
-    for precision in PRECISIONS:
+    for precision in precisions:
         usual = Point(model, 512, 16, threads, precision)
         found["length"] += [(n, dataclasses.replace(usual, length=n)) for n in LENGTHS]
         found["rank"] += [(n, dataclasses.replace(usual, rank=n)) for n in RANKS]
@@ -212,7 +213,7 @@ def collect(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Measure the missing points until the time is up."""
     results = json.loads(args.results.read_text(encoding="utf-8")) if args.results.exists() else {}
     end = time.monotonic() + 60 * args.minutes
-    wanted = [point for points in panels(args.model, args.threads).values() for _, point in points]
+    wanted = [point for points in panels(args.model, args.threads, args.precisions).values() for _, point in points]
     for point in sorted(set(wanted), key=lambda each: (each.length * parameters(each.model), each.key)):
         left_s = end - time.monotonic()
         if point.key in results or left_s <= 0:
@@ -226,7 +227,7 @@ def collect(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return results
 
 
-def draw(results: dict[str, dict[str, Any]], model: str, threads: int, target: Path) -> None:
+def draw(results: dict[str, dict[str, Any]], args: argparse.Namespace) -> None:
     """Four panels of tokens/s, a line for each precision."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -234,6 +235,7 @@ def draw(results: dict[str, dict[str, Any]], model: str, threads: int, target: P
 
     matplotlib.rcParams["svg.fonttype"] = "none"
     matplotlib.rcParams["svg.hashsalt"] = "growth"
+    model, threads = args.model, args.threads
     figure = Figure(figsize=(9.6, 6.0), layout="constrained")
     titles = {
         "length": f"tokens in a document ({model}, rank 16)",
@@ -241,15 +243,16 @@ def draw(results: dict[str, dict[str, Any]], model: str, threads: int, target: P
         "threads": f"threads ({model})",
         "size": "million weights (rank 16)",
     }
-    for place, (panel, points) in enumerate(panels(model, threads).items(), 1):
+    for place, (panel, points) in enumerate(panels(model, threads, args.precisions).items(), 1):
         axes = figure.add_subplot(2, 2, place)
-        for precision, colour in zip(PRECISIONS, ("#2f5d9f", "#c8553d")):
+        for precision in args.precisions:
             known = sorted(
                 (x, results[point.key]["tokens_per_second"])
                 for x, point in points
                 if point.precision == precision and "tokens_per_second" in results.get(point.key, {})
             )
-            axes.plot(*zip(*known), color=colour, marker="o", markersize=4, label=precision) if known else None
+            if known:
+                axes.plot(*zip(*known), color=COLOURS[precision], marker="o", markersize=4, label=precision)
         axes.set(xlabel=titles[panel], ylabel="tokens/s" if place % 2 else "")
         axes.set_ylim(bottom=0)
         if panel != "threads":
@@ -258,8 +261,8 @@ def draw(results: dict[str, dict[str, Any]], model: str, threads: int, target: P
             axes.set_xticks(range(1, threads + 1))
         axes.grid(alpha=0.25)
     figure.axes[0].legend(frameon=False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasSVG(figure).print_svg(str(target), metadata={"Date": None})
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasSVG(figure).print_svg(str(args.out), metadata={"Date": None})
 
 
 def main() -> None:
@@ -267,6 +270,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seconds", type=float, default=300.0, help="most that one point may take")
     parser.add_argument("--model", default="135M", choices=list(SHAPES), help="of the panels that vary something else")
+    parser.add_argument("--precisions", nargs="+", default=list(COLOURS), choices=list(COLOURS))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--results", type=Path, default=Path("growth.json"))
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "growth.svg")
@@ -276,7 +280,7 @@ def main() -> None:
         print(json.dumps(measure(Point(**json.loads(args.point)))))
         return
     results = collect(args)
-    draw(results, args.model, args.threads, args.out)
+    draw(results, args)
     print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB", file=sys.stderr)
 
 

@@ -32,8 +32,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool) -> Tensor:
     half, sin = cos.shape[-1], -sin if back else sin
     first, second = x[..., :half], x[..., half : 2 * half]
     out = x.new_empty(x.shape)
-    torch.mul(first, cos, out=out[..., :half]).addcmul_(second, sin, value=-1)
-    torch.mul(second, cos, out=out[..., half : 2 * half]).addcmul_(first, sin)
+    torch.sub(first * cos, second * sin, out=out[..., :half])  # not addcmul, which rounds once less than others do
+    torch.add(second * cos, first * sin, out=out[..., half : 2 * half])
     out[..., 2 * half :] = x[..., 2 * half :]
     return out
 

@@ -20,6 +20,9 @@
 #include "pool.h"
 
 namespace nomoat {
+
+#if NM_AMX
+
 namespace {
 
 // Memory of a thread for the time of a product, kept for the next one: fresh pages cost as much as filling them.
@@ -55,8 +58,6 @@ int64_t depth_at_once(const TileProduct& product, int parts) {
     const int64_t runs = std::max<int64_t>(1, (product.padded + fit - 1) / fit);
     return up_to(std::max<int64_t>(32, (product.padded + runs - 1) / runs), unit);
 }
-
-#if NM_AMX
 
 #define NM_BODY "bfloat16_tiles.inl"
 #include "with_tiles.inl"
@@ -127,8 +128,6 @@ TileProduct product_of(const float* matrix, int64_t rows, int64_t cols, bool tra
 }  // namespace
 
 #else
-
-}  // namespace
 
 bool has_tiles() { return false; }
 

@@ -26,6 +26,7 @@ from nomoat.formats.blocks import TYPES
 from nomoat.formats.gguf import GgufFile
 from nomoat.formats.hf import read_config
 from nomoat.formats.peft import read_adapter, write_adapter
+from nomoat.formats.peft_config import MAX_RANK
 from nomoat.formats.safetensors import SafetensorsFolder
 from nomoat.formats.weights import Weights
 from nomoat.kernels import blocks
@@ -268,7 +269,7 @@ def test_a_mutated_adapter_is_refused_or_read_in_full(name: str, adapter: Path) 
         for tensor in files.tensors.values():
             assert tensor.dtype == np.float32
             assert np.isfinite(tensor).all()
-        assert 1 <= files.config["r"] <= 4096
+        assert 1 <= files.config["r"] <= MAX_RANK
 
     refused = torment(adapter / name, read, MUTATIONS // 2, salt=4)
     assert 0.2 * MUTATIONS // 2 < refused < MUTATIONS // 2

@@ -47,11 +47,14 @@ class AddOptions(ReadOptions):
     replace: bool = option(False, "put an older data set of this name aside; its split is kept")
 
 
-def add(options: AddOptions, store: Store, *, measure: Measure | None = None) -> Generator[Record]:
+def add(
+    options: AddOptions, store: Store, *, measure: Measure | None = None, to_be_judged: bool = False
+) -> Generator[Record]:
     """Read, clean, split and write a data set; the last record is ``Done`` with the report.
 
     ``measure`` counts the tokens of rows for the report (``encode.measure`` with a base). Raises ``DataError`` at the
-    first malformed row; then nothing is written.
+    first malformed row, where no row is left to learn, and where rows ``to_be_judged`` leave none to judge with; then
+    nothing is written.
     """
     _check(options, store)
     gathered = Gathered()
@@ -68,7 +71,8 @@ def add(options: AddOptions, store: Store, *, measure: Measure | None = None) ->
     thresholds, why = _thresholds(options, store, gathered)
     splits = gathered.split(thresholds)
     yield from [Note(why, warning=True)] if why else []
-    yield from _warnings(splits, gathered, options)
+    _check_splits(splits, gathered, options, to_be_judged)
+    yield from _warnings(splits)
     report = gathered.report(options.name, splits)
     if measure is not None:
         report = dataclasses.replace(report, tokens=measure([row for split in SPLITS for row in splits[split]]))
@@ -125,11 +129,22 @@ def _stored(folder: Path) -> tuple[Thresholds, tuple[Any, ...]]:
     return values, tuple(lineage.options.get(key) for key in ("valid", "test", "seed"))
 
 
-def _warnings(splits: dict[str, list[Row]], gathered: Gathered, options: AddOptions) -> Iterator[Note]:
+def _check_splits(splits: dict[str, list[Row]], gathered: Gathered, options: AddOptions, to_be_judged: bool) -> None:
+    paths = ", ".join(options.paths)
     if not splits["train"]:
         dropped = gathered.account.dropped.values()
         why = "; ".join(f"{each.count:,} dropped: {each.reason}, first {each.first}" for each in dropped)
-        raise DataError("no row is left to learn" + (f": {why}" if why else ""), file=", ".join(options.paths))
+        raise DataError("no row is left to learn" + (f": {why}" if why else ""), file=paths)
+    if to_be_judged and not splits["test"]:
+        kept = sum(map(len, splits.values()))
+        raise DataError(
+            f"{kept:,} rows leave none to judge with",
+            file=paths,
+            hint=f"give five or more, better a hundred; nomoat tune {paths} learns from these without judging",
+        )
+
+
+def _warnings(splits: dict[str, list[Row]]) -> Iterator[Note]:
     uses = {"valid": "choosing the best checkpoint", "test": "judging before and after"}
     for split, use in uses.items():
         if not splits[split]:

@@ -46,7 +46,7 @@ def rows_stage(options: EveningOptions, data: str, store: Store) -> Iterator[Rec
         yield Done("data", store.path("data", data), dict(lineage.metrics) if lineage is not None else {})
         return
     if options.rows:
-        yield from add(AddOptions(paths=(options.rows,), name=data, seed=options.seed), store)
+        yield from add(AddOptions(paths=(options.rows,), name=data, seed=options.seed), store, to_be_judged=True)
         return
     with builtin_rows() as folder:
         yield from add(AddOptions(paths=(str(folder),), name=data, licence=BUILTIN_LICENCE), store)

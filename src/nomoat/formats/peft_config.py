@@ -10,7 +10,7 @@ from typing import Any
 
 from nomoat.core.errors import BadHeader, UnsupportedType
 
-MAX_RANK = 4096
+MAX_RANK = 16384  # a matrix that was trained whole is an update of its full rank
 MAX_PATTERNS = 4096
 MAX_NAME = 512
 MAX_CHOICES = 3

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nomoat.core.errors import FormatError, Interrupted, NotFound
+from nomoat.core.errors import DataError, FormatError, Interrupted, NotFound
 from nomoat.core.records import Done, Note, Record, Step
 from nomoat.core.store import Store, read_lineage
 from nomoat.data.load import load_rows
@@ -100,6 +100,16 @@ def test_what_cannot_be_gone_on_with_is_said(options: EveningOptions) -> None:
     diary_path(Store(), "sums").write_text('{"options": {}, "name": "sums"}')
     with pytest.raises(FormatError, match="not the diary of an evening"):
         next(resume_evening("sums", Store()))
+
+
+def test_rows_too_few_to_judge_with_are_refused_before_anything_is_written(options: EveningOptions) -> None:
+    Path(options.rows).write_text(
+        '{"prompt": "1 and 1?", "completion": "2"}\n{"prompt": "2 and 1?", "completion": "3"}\n'
+    )
+    with pytest.raises(DataError, match="2 rows leave none to judge with") as caught:
+        list(evening(options, Store()))
+    assert "nomoat tune" in caught.value.hint
+    assert Store().names("data") == []
 
 
 def test_the_functions_of_the_api_are_not_hidden_by_the_rooms_of_their_names() -> None:

@@ -22,6 +22,7 @@ from nomoat.core.errors import (
     UnsupportedType,
 )
 from nomoat.formats.peft import read_adapter, write_adapter
+from nomoat.formats.peft_config import MAX_RANK
 from nomoat.formats.weights import Floats
 
 Q = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -175,7 +176,7 @@ IMPOSSIBLE: list[dict[str, Any]] = [
     {"r": 8.0},
     {"r": "8"},
     {"r": None},
-    {"r": 4097},
+    {"r": MAX_RANK + 1},
     {"r": 10**400},
     {"lora_alpha": "16"},
     {"lora_alpha": True},
@@ -267,9 +268,9 @@ WRONG_TENSORS: dict[str, tuple[Callable[[dict[str, Floats]], Any], type[FormatEr
         ShapeMismatch, "(rank, in)",
     ),
     "a rank beyond the limit": (
-        lambda t: t.update({f"{Q}.lora_A.weight": np.ones((4097, 1), np.float32),
-                            f"{Q}.lora_B.weight": np.ones((1, 4097), np.float32)}),
-        ShapeMismatch, "more than 4096",
+        lambda t: t.update({f"{Q}.lora_A.weight": np.ones((MAX_RANK + 1, 1), np.float32),
+                            f"{Q}.lora_B.weight": np.ones((1, MAX_RANK + 1), np.float32)}),
+        ShapeMismatch, f"more than {MAX_RANK}",
     ),
     "a magnitude of another size": (
         lambda t: t.update({f"{Q}.lora_magnitude_vector": np.ones(5, np.float32)}), ShapeMismatch, "magnitude",

@@ -23,11 +23,11 @@ def show_history(args: argparse.Namespace, env: Environment) -> int:
     else:
         skills = skills_of(history)
         rows = [
-            [each.name, each.made, size(4 * each.parameters)]
+            [each.name, each.made, size(4 * each.parameters), str(each.rank or "")]
             + [f"{each.losses[skill]:.4f}" if skill in each.losses else "" for skill in skills]
             for each in history
         ]
-        print_table(env, ("adapter", "made", "size", *skills), rows)
+        print_table(env, ("adapter", "made", "size", "rank", *skills), rows)
         env.print("(held-out loss in nats a token)")
     if args.plot:
         draw_history(history, Path(args.plot))

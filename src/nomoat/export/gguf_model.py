@@ -22,6 +22,7 @@ from nomoat.formats.gguf import GgufFile
 from nomoat.formats.gguf_write import PlannedTensor, Value, float_tensor, stream_gguf
 from nomoat.formats.quantize import quantize
 from nomoat.formats.weights import Bytes, Floats
+from nomoat.kernels.fit_native import search
 from nomoat.model.adapter_bias import biases_of
 from nomoat.model.adapters import adaptable
 from nomoat.model.gguf_config import gguf_tensor_name
@@ -145,6 +146,6 @@ def _planned(module: str, merge: Merge, parted: bool) -> PlannedTensor:
         counts = None if importance is None else usable(importance)
         order = row_order(module, weight.shape[0], config)
         for rows in merged_rows(merge.worn, module, weight, order=order):
-            yield quantize(rows.numpy(), type, counts)
+            yield quantize(rows.numpy(), type, counts, search())
 
     return PlannedTensor(name, type, weight.shape, pieces)

@@ -2,10 +2,14 @@
 
 Each candidate scale rounds the weights; for the rounded numbers the best scale has a closed form (weighted least
 squares), and the candidate with the least weighted error wins. These are the searches that ggml-quants.c of ggml
-describes for its K types. Shapes: N runs of R weights.
+describes for its K types. Shapes: N runs of R weights, R a power of two. Sums are taken in an order that any machine
+can keep, so that ``csrc/fit.cpp`` finds the same bits.
 """
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -25,16 +29,26 @@ def peak(x: Floats) -> Floats:
     return found
 
 
-def best_scale(x: Floats, weights: Floats, levels: int) -> Floats:
+def about(levels: int) -> Floats:
+    """The candidates of ``best_scale``: the peak becomes -levels, give or take 0.9 in steps of a tenth."""
+    return np.array([levels + 0.1 * step for step in range(-9, 10)], np.float32)
+
+
+def from_level(top: int, first: float, steps: int) -> Floats:
+    """The candidates of ``best_line``: the range becomes ``top + first`` levels, and on in steps of a tenth."""
+    return np.array([top + first + 0.1 * step for step in range(steps + 1)], np.float32)
+
+
+def best_scale(x: Floats, weights: Floats, levels: int, factors: Floats) -> Floats:
     """The scale s that minimises ``sum weights (x - s q)^2`` over whole q from -levels to levels - 1: (N, 1).
 
-    Candidates map the peak to -levels, give or take 0.9 in steps of a tenth.
+    Candidates map the peak to minus each of ``factors``.
     """
     inverse_peak = -inverse(peak(x))
     scale, best = np.zeros_like(inverse_peak), np.zeros_like(inverse_peak)
     weighted = x * weights
-    for step in range(-9, 10):
-        q = x * (inverse_peak * np.float32(levels + 0.1 * step))
+    for factor in factors:
+        q = x * (inverse_peak * factor)
         np.rint(q, out=q)
         np.clip(q, -levels, levels - 1, out=q)
         xq, qq = _dot(weighted, q), _dot(q * weights, q)
@@ -65,24 +79,24 @@ def best_share(x: Floats, weights: Floats, top: int) -> Floats:
     return scale
 
 
-def best_line(x: Floats, weights: Floats, top: int, *, first: float, steps: int) -> tuple[Floats, Floats]:
+def best_line(x: Floats, weights: Floats, top: int, factors: Floats) -> tuple[Floats, Floats]:
     """Scale s and offset m <= 0 that minimise ``sum weights (x - s q - m)^2`` over whole q from 0 to top: (N, 1) x 2.
 
-    Candidates spread the range of x over ``top + first`` levels, and on in steps of a tenth.
+    Candidates spread the range of x over each of ``factors``.
     """
     low = np.minimum(x.min(axis=1, keepdims=True), np.float32(0))
     above = x - low
     spread = inverse(above.max(axis=1, keepdims=True))
     weighted = x * weights
-    sums = weights.sum(axis=1, keepdims=True), weighted.sum(axis=1, keepdims=True)
+    sums = _sum(weights), _sum(weighted)
     scale, offset = np.zeros_like(low), low
     best = low * low * sums[0] - 2 * low * sums[1]
-    for step in range(steps + 1):
-        q = above * (spread * np.float32(top + first + 0.1 * step))
+    for factor in factors:
+        q = above * (spread * factor)
         np.rint(q, out=q)
         np.clip(q, 0, top, out=q)
         wq = q * weights
-        slope, shift, error = _line(*sums, wq.sum(axis=1, keepdims=True), _dot(wq, q), _dot(weighted, q))
+        slope, shift, error = _line(*sums, _sum(wq), _dot(wq, q), _dot(weighted, q))
         better = error < best
         scale, offset = np.where(better, slope, scale), np.where(better, shift, offset)
         best = np.where(better, error, best)
@@ -102,5 +116,23 @@ def _line(w: Floats, x: Floats, q: Floats, qq: Floats, xq: Floats) -> tuple[Floa
 
 
 def _dot(a: Floats, b: Floats) -> Floats:
-    product: Floats = np.einsum("nr,nr->n", a, b)[:, None]
-    return product
+    return _sum(a * b)
+
+
+def _sum(values: Floats) -> Floats:
+    """The sum of each run, halves added to each other until one is left. (N, R) -> (N, 1)."""
+    while values.shape[1] > 1:
+        half = values.shape[1] // 2
+        values = values[:, :half] + values[:, half:]
+    return values
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Search:
+    """The two searches that take the time of quantizing, by whoever does them."""
+
+    scale: Callable[[Floats, Floats, int, Floats], Floats]
+    line: Callable[[Floats, Floats, int, Floats], tuple[Floats, Floats]]
+
+
+NUMPY = Search(best_scale, best_line)

@@ -9,17 +9,19 @@ import numpy as np
 from nomoat.core.errors import NumericError, ShapeMismatch, UnsupportedType
 from nomoat.formats import quantize32, quantize256
 from nomoat.formats.blocks import block_type
+from nomoat.formats.fit import NUMPY, Search
 from nomoat.formats.weights import Bytes, Floats
 
 WEIGHTS_AT_A_TIME = 1 << 16  # a search makes some twenty passes: these stay in the cache
 
 
-def quantize(weights: Floats, type: str, importance: Floats | None = None) -> Bytes:
+def quantize(weights: Floats, type: str, importance: Floats | None = None, search: Search = NUMPY) -> Bytes:
     """Return ``weights``, float32 (rows, cols), as blocks of ``type``, uint8 (rows, row_bytes).
 
     ``importance``: (cols,), how much an error in each column counts, such as the mean square of what the column is
-    multiplied with; without it all columns count alike. Raises ``UnsupportedType`` for a type that is not written,
-    ``ShapeMismatch`` where a row is not whole blocks, ``NumericError`` for what is not finite or leaves float16.
+    multiplied with; without it all columns count alike. ``search``: who looks for scales; ``kernels/fit_native.py``
+    has a quicker one, to the same bits. Raises ``UnsupportedType`` for a type that is not written, ``ShapeMismatch``
+    where a row is not whole blocks, ``NumericError`` for what is not finite or leaves float16.
     """
     kind = block_type(type)
     if type not in _QUANTIZE:
@@ -31,39 +33,39 @@ def quantize(weights: Floats, type: str, importance: Floats | None = None) -> By
     step = max(1, WEIGHTS_AT_A_TIME // max(1, cols))
     for start in range(0, rows, step):
         part = weights[start : start + step]
-        out[start : start + step] = _quantized(part, type, kind.block_size, importance).reshape(len(part), -1)
+        out[start : start + step] = _quantized(part, type, importance, search).reshape(len(part), -1)
     return out
 
 
-def _quantized(part: Floats, type: str, block_size: int, importance: Floats | None) -> Bytes:
+def _quantized(part: Floats, type: str, importance: Floats | None, search: Search) -> Bytes:
     if not np.isfinite(part).all():
         raise NumericError(f"a weight to be stored as {type} is not a finite number")
-    weighed = None
+    weighed, block_size = None, block_type(type).block_size
     if importance is not None:
         weighed = np.broadcast_to(importance, part.shape).reshape(-1, block_size)
     with np.errstate(over="ignore"):
-        blocks = _QUANTIZE[type](np.ascontiguousarray(part, dtype=np.float32).reshape(-1, block_size), weighed)
+        blocks = _QUANTIZE[type](np.ascontiguousarray(part, dtype=np.float32).reshape(-1, block_size), weighed, search)
     if type != "F32" and type != "BF16" and np.abs(part).max(initial=0) > 65000:
         raise NumericError(f"a weight of {np.abs(part).max():.3g} is too large for {type}", hint="--type F32 or BF16")
     return blocks
 
 
-def _f32(x: Floats, importance: Floats | None) -> Bytes:
+def _f32(x: Floats, importance: Floats | None, search: Search) -> Bytes:
     return x.astype("<f4").view(np.uint8)
 
 
-def _f16(x: Floats, importance: Floats | None) -> Bytes:
+def _f16(x: Floats, importance: Floats | None, search: Search) -> Bytes:
     return x.astype("<f2").view(np.uint8)
 
 
-def _bf16(x: Floats, importance: Floats | None) -> Bytes:
+def _bf16(x: Floats, importance: Floats | None, search: Search) -> Bytes:
     bits = x.view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)  # to nearest, halves to even
     return (rounded >> 16).astype("<u2").view(np.uint8)
 
 
-# weights (N, block_size) and their importance -> blocks (N, type_size)
-_QUANTIZE: dict[str, Callable[[Floats, Floats | None], Bytes]] = {
+# weights (N, block_size), their importance, who searches -> blocks (N, type_size)
+_QUANTIZE: dict[str, Callable[[Floats, Floats | None, Search], Bytes]] = {
     "F32": _f32,
     "F16": _f16,
     "BF16": _bf16,

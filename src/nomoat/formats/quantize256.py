@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nomoat.formats.fit import best_line, best_scale, best_share, inverse, peak
+from nomoat.formats.fit import Search, about, best_share, from_level, inverse, peak
 from nomoat.formats.quantize32 import half_bytes
 from nomoat.formats.weights import Array, Bytes, Floats
 
@@ -52,14 +52,16 @@ def _packed_pairs(scales: Bytes, mins: Bytes) -> Bytes:
     return np.concatenate([first, second, third], axis=1)
 
 
-def _with_minima(x: Floats, importance: Floats | None, top: int, first: float, steps: int) -> tuple[list[Bytes], Bytes]:
+def _with_minima(
+    x: Floats, importance: Floats | None, top: int, factors: Floats, search: Search
+) -> tuple[list[Bytes], Bytes]:
     """d, dmin and packed scales of Q4_K and Q5_K, and the weights as whole numbers (N, 256).
 
     The offsets are fitted again under the scales as they are stored: that takes back half of what rounding those cost.
     """
     runs, weights = x.reshape(-1, 32), _line_weights(x, importance)
     totals = weights.sum(axis=1, keepdims=True)
-    scale, offset = best_line(runs, weights, top, first=first, steps=steps)
+    scale, offset = search.line(runs, weights, top, factors)
     d, scales = _six_bits(np.maximum(scale, 0).reshape(-1, 8), totals.reshape(-1, 8))
     real_scale = (d * scales).astype(np.float32).reshape(-1, 1)
     q = np.clip(np.rint((runs - offset) * inverse(real_scale)), 0, top)
@@ -71,20 +73,20 @@ def _with_minima(x: Floats, importance: Floats | None, top: int, first: float, s
     return [half_bytes(d), half_bytes(dmin), _packed_pairs(scales, mins)], whole
 
 
-def q4_k(x: Floats, importance: Floats | None) -> Bytes:
-    head, q = _with_minima(x, importance, 15, -1.0, 20)
+def q4_k(x: Floats, importance: Floats | None, search: Search) -> Bytes:
+    head, q = _with_minima(x, importance, 15, from_level(15, -1.0, 20), search)
     return np.concatenate([*head, _packed(q, 32, 4)], axis=1)
 
 
-def q5_k(x: Floats, importance: Floats | None) -> Bytes:
-    head, q = _with_minima(x, importance, 31, -0.5, 15)
+def q5_k(x: Floats, importance: Floats | None, search: Search) -> Bytes:
+    head, q = _with_minima(x, importance, 31, from_level(31, -0.5, 15), search)
     return np.concatenate([*head, _packed(q >> 4, 32, 1), _packed(q & 15, 32, 4)], axis=1)
 
 
-def q6_k(x: Floats, importance: Floats | None) -> Bytes:
+def q6_k(x: Floats, importance: Floats | None, search: Search) -> Bytes:
     runs = x.reshape(-1, 16)
     weights = runs * runs if importance is None else np.ascontiguousarray(importance).reshape(-1, 16)
-    scale = best_scale(runs, weights, 32).reshape(-1, 16)
+    scale = search.scale(runs, weights, 32, about(32)).reshape(-1, 16)
     d = _half(peak(scale) / np.float32(-128))
     scales = np.clip(np.rint(scale * inverse(d)), -128, 127).astype(np.int8)
     real = (d * scales.astype(np.float32))[:, :, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from nomoat.core.artefacts import Artefact, locate, read_kind
@@ -14,11 +14,12 @@ from nomoat.core.store import Lineage, Store
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Generation:
-    """One adapter of a descent: how it was made, its size, and held-out losses by data set, in nats a token."""
+    """One adapter of a descent: how it was made, size, highest rank, and held-out losses by data set (nats a token)."""
 
     name: str
     made: str
     parameters: int
+    rank: int
     losses: dict[str, float]
 
 
@@ -26,19 +27,26 @@ def generations(store: Store, artefact: Artefact) -> list[Generation]:
     """The adapter and the adapters it descends from, earliest first. Raises ``UsageError`` for another kind."""
     if artefact.kind != "adapters" or artefact.lineage is None:
         raise UsageError(f"{artefact.spec} has no history of skills", hint="nomoat show ADAPTER --history")
-    return [_generation(lineage) for lineage in _earliest_first(store, artefact.lineage, set())]
+    return [_generation(lineage) for lineage in _earliest_first(store, artefact.lineage)]
 
 
-def _earliest_first(store: Store, lineage: Lineage, seen: set[str]) -> Iterator[Lineage]:
-    """Parents before children, each once; a loop in damaged records is cut."""
-    seen.add(lineage.name)
-    for parent in lineage.parents:
-        if read_kind(parent.kind) != "adapters" or parent.name in seen or parent.name not in store.names("adapters"):
-            continue
-        theirs = locate(store, f"adapters/{parent.name}").lineage
-        if theirs is not None:
-            yield from _earliest_first(store, theirs, seen)
-    yield lineage
+def _earliest_first(store: Store, last: Lineage) -> list[Lineage]:
+    """Parents before children, each once; a loop in damaged records is cut. However long a descent is."""
+    here, seen = set(store.names("adapters")), {last.name}
+    ordered: list[Lineage] = []
+    path = [(last, iter(last.parents))]
+    while path:
+        lineage, parents = path[-1]
+        parent = next(parents, None)
+        if parent is None:
+            ordered.append(lineage)
+            path.pop()
+        elif read_kind(parent.kind) == "adapters" and parent.name in here and parent.name not in seen:
+            seen.add(parent.name)
+            theirs = locate(store, f"adapters/{parent.name}").lineage
+            if theirs is not None:
+                path.append((theirs, iter(theirs.parents)))
+    return ordered
 
 
 def _generation(lineage: Lineage) -> Generation:
@@ -48,7 +56,8 @@ def _generation(lineage: Lineage) -> Generation:
     if data and metrics.get("held_out_loss_after") is not None:
         losses[data] = float(metrics["held_out_loss_after"])
     made = f"learned {data}" if data else str(lineage.options.get("method", ""))
-    return Generation(lineage.name, made, int(metrics.get("adapter_parameters") or 0), losses)
+    rank = metrics.get("highest_rank") or lineage.options.get("rank") or 0
+    return Generation(lineage.name, made, int(metrics.get("adapter_parameters") or 0), int(rank), losses)
 
 
 def skills_of(history: Sequence[Generation]) -> list[str]:

@@ -62,6 +62,6 @@ def test_show_prints_a_line_a_generation(store: Store, tmp_path: Path) -> None:
     assert main(["show", "three", "--history", "--plot", str(tmp_path / "h.png")], env) == 0
     assert isinstance(env.stdout, io.StringIO)
     lines = env.stdout.getvalue().splitlines()
-    assert lines[0].split() == ["adapter", "made", "size", "colours", "digits", "names"]
+    assert lines[0].split() == ["adapter", "made", "size", "rank", "colours", "digits", "names"]
     assert lines[4].split()[-3:] == ["0.7000", "0.4500", "0.3000"]
     assert (tmp_path / "h.png").is_file()

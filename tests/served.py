@@ -14,8 +14,8 @@ import torch
 import uvicorn
 
 from nomoat.core.store import Lineage, Parent, Store, write_lineage
+from nomoat.engine.options import ServiceOptions
 from nomoat.engine.sampling import Sampling
-from nomoat.engine.service import ServiceOptions
 from nomoat.judge.arena import Arena
 from nomoat.judge.bout import Contestants
 from nomoat.judge.topics import Topic

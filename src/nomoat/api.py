@@ -24,20 +24,20 @@ from nomoat.export.job import export as _export
 from nomoat.export.options import ExportOptions as ExportOptions
 from nomoat.hub.pull import pull as _pull
 from nomoat.hub.sources import PullOptions as PullOptions
-from nomoat.judge.against import DuelOptions as DuelOptions
 from nomoat.judge.against import against as _against
 from nomoat.judge.compare import judge as _judge
-from nomoat.judge.examine import ExamOptions as ExamOptions
 from nomoat.judge.examine import examine as _examine
-from nomoat.judge.grade import GradeOptions as GradeOptions
 from nomoat.judge.grade import grade as _grade
 from nomoat.judge.options import JudgeOptions as JudgeOptions
 from nomoat.judge.options import TaskOptions as TaskOptions
-from nomoat.judge.rank import RankOptions as RankOptions
 from nomoat.judge.rank import rank as _rank
-from nomoat.judge.school import SchoolOptions as SchoolOptions
 from nomoat.judge.school import school as _school
 from nomoat.judge.tasks import run_tasks as _run_tasks
+from nomoat.judge.verdict_options import DuelOptions as DuelOptions
+from nomoat.judge.verdict_options import ExamOptions as ExamOptions
+from nomoat.judge.verdict_options import GradeOptions as GradeOptions
+from nomoat.judge.verdict_options import RankOptions as RankOptions
+from nomoat.judge.verdict_options import SchoolOptions as SchoolOptions
 from nomoat.model.template import prompt_ids
 from nomoat.move.job import move as _move
 from nomoat.move.options import MoveOptions as MoveOptions

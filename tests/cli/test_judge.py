@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -115,18 +114,6 @@ def test_errors_name_what_is_wrong_and_return_their_code(
     assert main(["judge", *arguments], env) == code
     assert words in err(env)
     assert "hint:" in err(env)
-
-
-def test_help_imports_nothing_heavy() -> None:
-    script = (
-        "import sys\nfrom nomoat.cli.main import main\n"
-        "try:\n    main(['judge', '--help'])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'numpy', 'jinja2', 'tokenizers'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert shown.returncode == 0, shown.stderr
-    assert "--forgetting" in shown.stdout
 
 
 def test_tasks_without_the_harness_name_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

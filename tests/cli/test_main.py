@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from nomoat.cli import main as front
 from nomoat.core import errors
 from terminal import nomoat
 
-HEAVY = ("torch", "numpy", "transformers", "httpx", "rich", "tokenizers")
+HEAVY = ("torch", "numpy", "transformers", "httpx", "rich", "tokenizers", "jinja2", "pyarrow", "datasets", "fastapi")
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -26,11 +27,11 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_and_the_import_of_nomoat_load_nothing_heavy() -> None:
+def test_help_of_every_verb_loads_nothing_heavy_and_is_in_plain_words() -> None:
     result = run_python(
         "import sys, nomoat\n"
-        "from nomoat.cli.main import main\n"
-        "for argv in [['--help']] + [[verb, '--help'] for verb in ('pull', 'ls', 'show', 'rm', 'doctor')]:\n"
+        "from nomoat.cli.main import VERBS, main\n"
+        "for argv in [['--help'], ['data', 'add', '--help']] + [[verb, '--help'] for verb in VERBS]:\n"
         "    try:\n"
         "        main(argv)\n"
         "    except SystemExit as ended:\n"
@@ -39,6 +40,7 @@ def test_help_and_the_import_of_nomoat_load_nothing_heavy() -> None:
     )
     assert result.stderr.strip() == "[]"
     assert "evening" in result.stdout and "hf:org/name" in result.stdout
+    assert re.search(r" (INT|FLOAT|STR|TUPLE|DICT)\b", result.stdout) is None, "types are the programmer's words"
 
 
 def test_help_is_quick() -> None:

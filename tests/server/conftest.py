@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nomoat.core.store import Store
-from nomoat.engine.service import ServiceOptions
+from nomoat.engine.options import ServiceOptions
 from nomoat.serve.options import ServeOptions
 from served import Live, add_adapter, serving
 from tiny import tiny_base

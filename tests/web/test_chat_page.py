@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nomoat.core.store import Store
-from nomoat.engine.service import ServiceOptions
+from nomoat.engine.options import ServiceOptions
 from nomoat.serve.options import ServeOptions
 from served import add_adapter, serving
 from tiny import tiny_base

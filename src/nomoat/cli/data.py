@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add.add_argument("paths", nargs="+", metavar="PATH", help="a file or a folder of rows, tables or documents")
     add.add_argument("--base", metavar="BASE", help="also count tokens as this base does")
-    add_flags(add, AddOptions, group="options", skip=("paths",))
+    add_flags(add, AddOptions, skip=("paths",))
     show = actions.add_parser(
         "show",
         help="look at rows, and at what is learned of them",

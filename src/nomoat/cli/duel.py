@@ -11,14 +11,14 @@ from nomoat.cli.exam import print_exam
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import finished
 from nomoat.cli.tables import print_table
-from nomoat.judge.against import DuelOptions
+from nomoat.judge.verdict_options import DuelOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A, B and the options of a duel."""
     parser.add_argument("model_a", metavar="A", help="a base, an adapter or a stack")
     parser.add_argument("model_b", metavar="B", help="another")
-    add_flags(parser, DuelOptions, group="options", skip=("model_a", "model_b"))
+    add_flags(parser, DuelOptions, skip=("model_a", "model_b"))
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:

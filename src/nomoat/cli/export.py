@@ -26,7 +26,7 @@ is left on disk. The receipt is kept in nomoat.json.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """STACK, and the options of an export."""
     parser.add_argument("model", metavar="STACK", help="a base and a stack: base+scribe:0.8+sql, or an adapter")
-    add_flags(parser, ExportOptions, group="options", skip=("model",))
+    add_flags(parser, ExportOptions, skip=("model",))
     parser.epilog = _EXAMPLES
 
 

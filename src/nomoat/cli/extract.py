@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tuned", metavar="TUNED", help="the tuned model: a name, a GGUF file or a Hugging Face folder")
     parser.add_argument("--base", required=True, metavar="BASE", help="the base that it was tuned from")
     parser.add_argument("--name", required=True, metavar="NAME", help="the name of the adapter")
-    parser.add_argument("--rank", type=int, default=32, metavar="INT", help="rank of the adapter [32]")
+    parser.add_argument("--rank", type=int, default=32, metavar="N", help="rank of the adapter [32]")
     parser.add_argument(
         "--energy", type=float, default=0.0, metavar="SHARE", help="lower ranks where they keep this share: 0.99"
     )

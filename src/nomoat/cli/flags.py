@@ -10,25 +10,33 @@ from nomoat.core.options import OptionSpec, describe, parse_values
 T = TypeVar("T")
 
 
-def add_flags(parser: argparse.ArgumentParser, options_class: type, *, group: str, skip: tuple[str, ...] = ()) -> None:
-    """Add one flag per option of the class; booleans get ``--no-x`` too."""
-    flags = parser.add_argument_group(group)
+_METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "A,B", dict: "NAME=N"}
+
+
+def add_flags(
+    parser: argparse.ArgumentParser, options_class: type, *, group: str = "", skip: tuple[str, ...] = ()
+) -> None:
+    """Add one flag per option of the class, under a heading or among the verb's own; what is on gets ``--no-x`` too."""
+    flags = parser.add_argument_group(group) if group else parser
     for spec in describe(options_class):
         if spec.name not in skip:
             _add_flag(flags, spec)
 
 
-def _add_flag(flags: argparse._ArgumentGroup, spec: OptionSpec) -> None:
+def _add_flag(flags: argparse._ActionsContainer, spec: OptionSpec) -> None:
     shown = "" if spec.default in (None, "", (), False) else f" [{_shown(spec.default)}]"
     help_text = (spec.help + shown).replace("%", "%%")
     if spec.type is bool:
-        flags.add_argument(spec.flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text)
+        both_ways: Any = "store_true" if spec.default is False else argparse.BooleanOptionalAction
+        flags.add_argument(spec.flag, action=both_ways, default=argparse.SUPPRESS, help=help_text)
         return
-    metavar = spec.metavar or ("|".join(spec.choices) if spec.choices else spec.type.__name__.upper())
+    metavar = spec.metavar or "|".join(spec.choices) or _METAVARS[spec.type]
     flags.add_argument(spec.flag, default=argparse.SUPPRESS, metavar=metavar, help=help_text)
 
 
 def _shown(value: Any) -> str:
+    if value is True:
+        return "yes"
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -11,13 +11,13 @@ from nomoat.cli.exam import print_exam
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import finished
 from nomoat.cli.tables import print_table
-from nomoat.judge.grade import GradeOptions
+from nomoat.judge.verdict_options import GradeOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL and the options of grading."""
     parser.add_argument("model", metavar="MODEL", help="a base, an adapter, a stack, or a file of answers")
-    add_flags(parser, GradeOptions, group="options", skip=("model",))
+    add_flags(parser, GradeOptions, skip=("model",))
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:

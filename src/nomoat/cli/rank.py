@@ -11,13 +11,13 @@ from nomoat.cli.exam import print_exam
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import finished
 from nomoat.cli.tables import print_table
-from nomoat.judge.rank import RankOptions
+from nomoat.judge.verdict_options import RankOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """ANSWERS and the options of a ranking."""
     parser.add_argument("answers", metavar="PATH", help="a folder of models' answers, or with --judgments, judgments")
-    add_flags(parser, RankOptions, group="options", skip=("answers",))
+    add_flags(parser, RankOptions, skip=("answers",))
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.run import MODEL_HELP, warn_of_missing
+from nomoat.engine.options import ServiceOptions
+from nomoat.serve.options import ServeOptions
 
 if TYPE_CHECKING:
     from nomoat.serve.desk import Desk
-    from nomoat.serve.options import ServeOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """BASE, how to listen, and how much the engine may take."""
-    from nomoat.engine.service import ServiceOptions
-    from nomoat.serve.options import ServeOptions
-
     parser.add_argument("model", metavar="BASE", help=MODEL_HELP)
     add_flags(parser, ServeOptions, group="the server")
     add_flags(parser, ServiceOptions, group="the engine")
@@ -29,8 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, env: Environment) -> int:
     """Serve until Ctrl-C."""
-    from nomoat.engine.service import ServiceOptions
-    from nomoat.serve.options import ServeOptions
     from nomoat.serve.run import listening, opened, server_for, url_of
 
     options, engine = read_flags(args, ServeOptions), read_flags(args, ServiceOptions)

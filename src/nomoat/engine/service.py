@@ -15,28 +15,15 @@ from concurrent.futures import Future
 from torch import Tensor
 
 from nomoat.core.errors import Busy, NomoatError, ResourceError, UsageError
-from nomoat.core.options import option
 from nomoat.engine.batch import Batch, BatchOptions
 from nomoat.engine.embed import EmbedJob
 from nomoat.engine.generate import context_of
+from nomoat.engine.options import ServiceOptions
 from nomoat.engine.request import NO_TOKEN, Piece, Request, fitted
 from nomoat.model.delta import EMPTY, Stack, Wearable
 from nomoat.model.load import Base
 
 OnPiece = Callable[[Piece], None]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ServiceOptions:
-    """How many run together, how many wait, and how much is remembered."""
-
-    max_batch: int = option(16, "requests that run together; the others wait")
-    queue: int = option(256, "requests that may wait; one more is told to come again")
-    max_context: int | None = option(None, "most tokens of a request, prompt and answer; default is the base's own")
-    cache_mb: int = option(1024, "memory for keys and values, in MiB, of running requests and of prompts read before")
-    kv_int8: bool = option(False, "keep keys and values in 8 bits: a quarter of the memory, not quite the same numbers")
-    speculate: bool = option(True, "guess words that stood in the text before, where that is faster; same answers")
-    prefix_cache: bool = option(True, "read the beginning that requests share once")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

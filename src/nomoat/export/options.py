@@ -33,6 +33,7 @@ class ExportOptions:
         "",
         "gguf: Q4_K_M (else), Q8_0, Q6_K, Q5_K_M, Q4_0, F16, BF16, F32; ollama: the same, else a GGUF base is left as"
         " it is; gguf-lora: F32 (else), F16, Q8_0; hf: F32, F16, BF16, else as the base",
+        metavar="TYPE",
     )
     out: str = option("", "the folder to write", metavar="PATH")
     name: str = option("", "write into the store instead (gguf, hf: a model; peft: an adapter)", metavar="NAME")

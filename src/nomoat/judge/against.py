@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nomoat.core.errors import UsageError
-from nomoat.core.options import option
 from nomoat.core.records import Done, Record, Sample, Saved
 from nomoat.core.store import Store
-from nomoat.judge import shared_options
 from nomoat.judge.contest import answered, contestant_name, read_topics
 from nomoat.judge.duel import duel
 from nomoat.judge.exam import Exam
@@ -21,29 +18,7 @@ from nomoat.judge.manner import examined, room_for
 from nomoat.judge.pairwise import Asked, Pair, Verdict, verdicts
 from nomoat.judge.saved import Judged, save_contest
 from nomoat.judge.topics import Topic, pair_of
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class DuelOptions:
-    """Who answers what, and who judges."""
-
-    model_a: str = option("", "a base, an adapter, a stack, or a file of answers", metavar="A")
-    model_b: str = option("", "another", metavar="B")
-    data: str = shared_options.questions()
-    references: str = shared_options.references()
-    judge: str = shared_options.judge()
-    pairs: str = shared_options.labelled()
-    verdict: str = shared_options.verdict()
-    exam_limit: int = shared_options.exam_limit()
-    limit: int = shared_options.limit()
-    max_tokens: int = shared_options.max_tokens()
-    max_batch: int = shared_options.max_batch()
-    save: str = option("", "write answers and verdicts here, as MT-bench or AlpacaEval have them", metavar="FOLDER")
-    seed: int = option(0, "of the bootstrap")
-
-    def __post_init__(self) -> None:
-        hint = "a duel needs questions, a judge, and pairs for its exam"
-        shared_options.check_given(hint, data=self.data, judge=self.judge, pairs=self.pairs)
+from nomoat.judge.verdict_options import DuelOptions
 
 
 def against(options: DuelOptions, store: Store) -> Generator[Record]:

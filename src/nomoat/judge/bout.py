@@ -10,9 +10,10 @@ from typing import Final
 from nomoat.core.store import Store
 from nomoat.data.rows import Message
 from nomoat.engine.names import Worn, open_stacks
+from nomoat.engine.options import ServiceOptions
 from nomoat.engine.request import NO_TOKEN, Piece, Request
 from nomoat.engine.sampling import Sampling
-from nomoat.engine.service import Service, ServiceOptions
+from nomoat.engine.service import Service
 from nomoat.judge.topics import Topic
 from nomoat.judge.votes import Answer, joined
 from nomoat.model.load import Base

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Sequence
 
-from nomoat.core.errors import UsageError
-from nomoat.core.options import option
 from nomoat.core.records import Done, Note, Record
 from nomoat.core.store import Store
 from nomoat.data.preferences import Preference
-from nomoat.judge import shared_options
 from nomoat.judge.examinee import Reads, open_judge
 from nomoat.judge.lessons import VOTES, read_pairs
 from nomoat.judge.manner import examined, room_for
 from nomoat.judge.own_votes import among_voters, with_votes
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ExamOptions:
-    """Who is examined, and on what."""
-
-    judge: str = shared_options.judge()
-    pairs: str = option("", "labelled pairs: rows of prompt, chosen, rejected; or votes:ARENA", metavar="PATH")
-    verdict: str = shared_options.verdict()
-    votes: str = option("", "also say how far it agrees with your votes in this arena", metavar="ARENA")
-    limit: int = option(60, "examine on the first N pairs; 0: all", metavar="N")
-    seed: int = option(0, "which answer stands first")
-
-    def __post_init__(self) -> None:
-        if self.limit < 0:
-            raise UsageError(f"--limit cannot be {self.limit}", hint="give 0 or more")
+from nomoat.judge.verdict_options import ExamOptions
 
 
 def examine(options: ExamOptions, store: Store) -> Generator[Record]:

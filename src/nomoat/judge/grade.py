@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from nomoat.core.errors import UsageError
-from nomoat.core.options import option
 from nomoat.core.records import Done, Record, Saved
 from nomoat.core.store import Store
 from nomoat.engine.names import open_stack
-from nomoat.judge import mt_bench, shared_options
+from nomoat.judge import mt_bench
 from nomoat.judge.contest import Said, answered, contestant_name, read_topics
 from nomoat.judge.examine import labelled_pairs
 from nomoat.judge.examinee import reads_of
@@ -28,35 +27,11 @@ from nomoat.judge.prometheus import read_labelled
 from nomoat.judge.reward import is_reward_model
 from nomoat.judge.statistics import bootstrap, rank_correlation
 from nomoat.judge.topics import Topic, all_said
+from nomoat.judge.verdict_options import GradeOptions
 from nomoat.model.template import prompt_ids
 
 _SCALE = re.compile(r"(\d+)-(\d+)")
 _CLOSING = 8  # tokens of the rating itself
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class GradeOptions:
-    """Whose answers are rated, by whom and by what."""
-
-    model: str = option("", "a base, an adapter, a stack, or a file of answers", metavar="MODEL")
-    data: str = shared_options.questions()
-    references: str = shared_options.references()
-    judge: str = option("", "the judge: a base, an adapter, or a stack", metavar="JUDGE")
-    pairs: str = shared_options.labelled()
-    scores: str = option("", "rated answers (Prometheus) to compare the judge's ratings with", metavar="PATH")
-    rubric: str = option("", "a text file that says what a good answer is; else ours", metavar="PATH")
-    scale: str = option("1-10", "lowest and highest rating", metavar="LOW-HIGH")
-    verdict: str = shared_options.verdict()
-    exam_limit: int = shared_options.exam_limit()
-    limit: int = shared_options.limit()
-    max_tokens: int = shared_options.max_tokens()
-    max_batch: int = shared_options.max_batch()
-    save: str = option("", "write answers and ratings here, as MT-bench has them", metavar="FOLDER")
-    seed: int = option(0, "of the bootstrap")
-
-    def __post_init__(self) -> None:
-        hint = "grading needs questions, a judge, and pairs for its exam"
-        shared_options.check_given(hint, data=self.data, judge=self.judge, pairs=self.pairs)
 
 
 def grade(options: GradeOptions, store: Store) -> Generator[Record]:

@@ -16,9 +16,9 @@ from nomoat.judge.exam import Exam, exam
 from nomoat.judge.familiar import Familiar
 from nomoat.judge.measure import Measuring, Subject, answers
 from nomoat.judge.pairwise import Asked, Pair, chances, letter_tokens, model_judge, question
+from nomoat.judge.verdict_options import MANNERS
 from nomoat.model.template import prompt_ids
 
-MANNERS: Final = ("likelihood", "written", "auto")
 REVIEW_TOKENS: Final = 160
 _ROOM: Final = REVIEW_TOKENS + 16
 _OPEN: Final = "[["

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from nomoat.core.errors import DataError, UsageError
-from nomoat.core.options import option
 from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Store
-from nomoat.judge import shared_options
 from nomoat.judge.against import sit_exam
 from nomoat.judge.contest import Said, chosen, read_given, read_topics
 from nomoat.judge.exam import Exam
@@ -28,32 +26,7 @@ from nomoat.judge.pairwise import Pair, verdicts
 from nomoat.judge.ratings import Battle, Ratings, Winner, rate
 from nomoat.judge.saved import Judged, save_contest
 from nomoat.judge.topics import Topic, pair_of
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RankOptions:
-    """Whose answers, to what, and who judges; or judgments that exist."""
-
-    answers: str = option("", "a folder of models' answers (MT-bench or AlpacaEval), or judgments", metavar="PATH")
-    judgments: bool = option(False, "PATH holds judgments or votes: rate by those, ask nobody")
-    data: str = option("", "the questions", metavar="PATH")
-    references: str = shared_options.references()
-    judge: str = shared_options.judge()
-    pairs: str = shared_options.labelled()
-    verdict: str = shared_options.verdict()
-    exam_limit: int = shared_options.exam_limit()
-    battles: int = option(300, "pairs of answers to judge", metavar="N")
-    limit: int = shared_options.limit()
-    prior: float = option(1.0, "ties of every model with an average one; 0: none, which needs a finite answer")
-    save: str = option("", "write the verdicts here, as MT-bench or AlpacaEval have them", metavar="FOLDER")
-    seed: int = option(0, "which pairs are drawn, and the bootstrap")
-
-    def __post_init__(self) -> None:
-        if self.prior < 0 or self.battles < 1:
-            raise UsageError("--prior cannot be negative, nor --battles less than 1")
-        if not self.judgments:
-            hint = "or give judgments and --judgments"
-            shared_options.check_given(hint, data=self.data, judge=self.judge, pairs=self.pairs)
+from nomoat.judge.verdict_options import RankOptions
 
 
 def rank(options: RankOptions, store: Store) -> Generator[Record]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from nomoat.core.errors import UsageError
-from nomoat.core.options import option
 from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Store
 from nomoat.data.preferences import Preference
@@ -26,46 +25,9 @@ from nomoat.judge.lessons import lessons_of, read_pairs, write_lessons
 from nomoat.judge.measure import Measuring, Subject
 from nomoat.judge.pairwise import Pair, verdicts
 from nomoat.judge.verdict import Comparison, compare_shares
-from nomoat.train.options import PRECISIONS, TuneOptions
+from nomoat.judge.verdict_options import SchoolOptions
+from nomoat.train.options import TuneOptions
 from nomoat.train.tune import tune
-
-KINDS: Final = ("adapter", "reward", "reward-head")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SchoolOptions:
-    """Who learns to judge, from what, and how."""
-
-    judge: str = option("", "what becomes a judge: a base, an adapter, or a stack", metavar="JUDGE")
-    pairs: str = option("", "labelled pairs (a file or a folder), or votes:ARENA for your own", metavar="PAIRS")
-    name: str = option("", "the name of the judge's adapter", metavar="NAME")
-    kind: str = option(
-        "adapter",
-        "what it becomes: an adapter that names the better of two, a reward model (an adapter and a linear head, "
-        "Bradley and Terry's loss), or the head of one alone",
-        choices=KINDS,
-    )
-    replace: bool = option(False, "replace an adapter of that name")
-    held_out: float = option(0.2, "share of the pairs kept for the exam")
-    exam_limit: int = option(60, "examine on the first N of those; 0: all", metavar="N")
-    balance: bool = option(True, "learn as many pairs whose better answer is the longer as whose is the shorter")
-    epochs: float = option(2.0, "passes over the pairs, each in both orders")
-    lr: float = option(2e-4, "peak learning rate")
-    rank: int = option(16, "rank of the adapter")
-    batch_size: int = option(16, "rows of one step: two a pair")
-    max_seq_len: int = option(1024, "tokens of the longest question; longer ones are left out")
-    max_steps: int = option(0, "train this many steps, whatever the epochs say; 0: as they say")
-    precision: str = option("auto", "arithmetic of the frozen matrices in training", choices=PRECISIONS)
-    threads: int = option(0, "processor threads; 0: all cores")
-    probe_seconds: float = option(15.0, "time for the measurements behind the prediction; 0: predict nothing")
-    seed: int = option(0, "of the split, the training and the exam")
-
-    def __post_init__(self) -> None:
-        for name, value in (("pairs", self.pairs), ("name", self.name)):
-            if not value:
-                raise UsageError(f"{name} is missing", hint="nomoat school BASE PAIRS --name NAME")
-        if not 0 < self.held_out <= 0.5:
-            raise UsageError(f"--held-out cannot be {self.held_out:g}", hint="give a share up to 0.5, such as 0.2")
 
 
 def school(options: SchoolOptions, store: Store) -> Generator[Record]:

@@ -12,8 +12,9 @@ from nomoat.core.errors import NotFound
 from nomoat.judge.ahead import Ahead, write_ahead
 from nomoat.judge.arena import Arena
 from nomoat.judge.bout import Contestants
-from nomoat.judge.examine import ExamOptions, examine
+from nomoat.judge.examine import examine
 from nomoat.judge.lessons import VOTES
+from nomoat.judge.verdict_options import ExamOptions
 from nomoat.serve.arena_options import COOKIE, ArenaOptions, Voters
 from nomoat.serve.guard import Door
 from nomoat.serve.jobs import Jobs, Kind

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from nomoat.core.errors import UsageError
 from nomoat.core.store import Store
 from nomoat.engine.names import Part, open_stack, whole_name
-from nomoat.engine.service import Service, ServiceOptions
+from nomoat.engine.options import ServiceOptions
+from nomoat.engine.service import Service
 from nomoat.model.load import Base
 from nomoat.model.template import default_template
 from nomoat.serve.app import create_app

@@ -13,10 +13,11 @@ import torch
 from nomoat.core.errors import Busy, DataError, NomoatError, ResourceError, UsageError
 from nomoat.engine.embed import embed
 from nomoat.engine.generate import Engine, text_ids
+from nomoat.engine.options import ServiceOptions
 from nomoat.engine.request import Piece, Request
 from nomoat.engine.sampling import Sampling
 from nomoat.engine.score import score
-from nomoat.engine.service import Service, ServiceOptions, Ticket
+from nomoat.engine.service import Service, Ticket
 from nomoat.model.adapters import Adapter, AdapterConfig
 from nomoat.model.delta import EMPTY, Stack
 from nomoat.model.load import Base

@@ -13,9 +13,10 @@ import torch
 import models
 from nomoat.core.errors import Busy
 from nomoat.engine.generate import Engine, text_ids
+from nomoat.engine.options import ServiceOptions
 from nomoat.engine.request import Piece, Request
 from nomoat.engine.sampling import Sampling
-from nomoat.engine.service import Service, ServiceOptions
+from nomoat.engine.service import Service
 from nomoat.model.adapters import Adapter, AdapterConfig
 from nomoat.model.delta import Stack
 from nomoat.model.load import Base, load_base

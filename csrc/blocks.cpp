@@ -1,7 +1,7 @@
 // The C functions that Python calls: stored blocks to float32, and products with stored blocks.
 //
-// The kernels are compiled three times, for AVX-512, for AVX2 and for any machine, and chosen at run time. All three
-// give the same bits in nm_expand: every operation is rounded by itself (-ffp-contract=off). Only the sums of
+// The kernels are compiled three times, for AVX-512, for AVX2 and for any machine, and chosen at run time; few.cpp has
+// the products for machines with tiles. All three give the same bits in nm_expand: every operation is rounded by itself (-ffp-contract=off). Only the sums of
 // nm_matmul_small use fused multiply-add where the machine has it.
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <cstring>
 #include <limits>
 
+#include "few.h"
 #include "kernels.h"
 #include "pool.h"
 
@@ -80,8 +81,24 @@ namespace avx512 {
 #endif  // NM_X86
 
 #define NM_SET(NAME) \
-    {#NAME, NAME::expanders, NAME::matmul_rows, NAME::rms_norm, NAME::gate, NAME::attend}
+    {#NAME, NAME::expanders, NAME::matmul_rows, NAME::rms_norm, NAME::gate, NAME::attend, false}
 constexpr InstructionSet PORTABLE = NM_SET(portable);
+
+#if NM_X86
+
+void matmul_rows_on_tiles(const Product& product, int64_t begin, int64_t end) {
+    (product.split != nullptr ? matmul_few : avx512::matmul_rows)(product, begin, end);
+}
+
+// The AVX-512 kernels, and tiles for what those take.
+InstructionSet with_tiles(InstructionSet set) {
+    set.name = "amx";
+    set.matmul_rows = matmul_rows_on_tiles;
+    set.on_tiles = true;
+    return set;
+}
+
+#endif
 
 struct Expansion {
     const BlockType* type;
@@ -114,7 +131,8 @@ InstructionSet best_up_to(int number) {
 #if NM_X86
     if (number >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("f16c")) {
-        return NM_SET(avx512);
+        const InstructionSet set = NM_SET(avx512);
+        return number >= 3 && has_few() ? with_tiles(set) : set;
     }
     if (number >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
         __builtin_cpu_supports("f16c")) {
@@ -143,7 +161,7 @@ int64_t rows_per_chunk(int64_t cols) { return std::max<int64_t>(1, WEIGHTS_PER_C
 // Changes when a signature below does; Python refuses a library with another number.
 NM_EXPORT int nm_abi() { return nomoat::ABI; }
 
-// The name of the instruction set that `set` (0, 1, 2, see best_up_to) means on this machine.
+// The name of the instruction set that `set` (0 to 3, see best_up_to) means on this machine.
 NM_EXPORT const char* nm_instruction_set(int set) { return nomoat::best_up_to(set).name; }
 
 // Stored rows -> out, float32 (rows, cols) without gaps. Returns 0, or 1 for arguments that cannot be.
@@ -165,7 +183,15 @@ NM_EXPORT int nm_matmul_small(int set, int threads, int ggml_id, const uint8_t* 
     if (type == nullptr || rows < 0 || cols < 0 || cols % type->block_size != 0 || m < 0 || m > nomoat::MAX_ROWS) {
         return 1;
     }
-    nomoat::ProductJob job = {{type, data, rows, cols, row_stride, x, m, y, rows, false}, nomoat::best_up_to(set).matmul_rows};
-    nomoat::parallel_for(threads, rows, nomoat::rows_per_chunk(cols), nomoat::product_rows, &job);
+    const nomoat::InstructionSet isa = nomoat::best_up_to(set);
+    nomoat::ProductJob job = {{type, data, rows, cols, row_stride, x, m, y, rows, false}, isa.matmul_rows};
+    int64_t chunk = nomoat::rows_per_chunk(cols);
+    if (isa.on_tiles && m > 0 && nomoat::takes_few(*type, rows)) {
+        thread_local nomoat::Split split;
+        split.fill(x, m, cols);
+        job.product.split = split.from(0);
+        chunk = nomoat::FEW_ROWS_PER_CHUNK;
+    }
+    nomoat::parallel_for(threads, rows, chunk, nomoat::product_rows, &job);
     return 0;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "decode.h"
+#include "few.h"
 #include "kernels.h"
 #include "pool.h"
 
@@ -38,8 +39,9 @@ public:
             stage_.push_back(
                 {find_type(w.ggml_id), w.data, w.rows, w.cols, w.row_stride, x, step_.rows, target.y, w.rows, false});
         }
-        const int64_t cols = stage_[0].cols, deepest = lower(x, targets);
-        run_stage(cols);
+        const int64_t chunk = split(x) ? FEW_ROWS_PER_CHUNK : rows_per_chunk(stage_[0].cols);
+        const int64_t deepest = lower(x, targets);
+        run_stage(chunk);
         lines_ = 0;  // they are near now
         for (const Target& target : targets) {
             add_bias(matrix(target), target.y);
@@ -59,6 +61,22 @@ private:
         double strength;
         int64_t row, rows, depth;
     };
+
+    // Splits x, which the products in the stage share, for those that go through tiles. Returns whether there are any.
+    bool split(const float* x) {
+        bool any = false;
+        for (Product& product : stage_) {
+            if (!isa_.on_tiles || !takes_few(*product.type, product.rows)) {
+                continue;
+            }
+            if (!any) {
+                split_.fill(x, product.m, product.cols);
+            }
+            any = true;
+            product.split = split_.from(0);
+        }
+        return any;
+    }
 
     // Puts the products low = a x of all adapters into the stage; returns how many the fullest run wears.
     int64_t lower(const float* x, Targets targets) {
@@ -109,7 +127,7 @@ private:
             }
             low += size;
         });
-        run_stage(cols);
+        run_stage(rows_per_chunk(cols));
     }
 
     template <typename F>
@@ -136,16 +154,16 @@ private:
     }
 
     // All products of the stage, in any order, as one range of weight rows.
-    void run_stage(int64_t cols) {
+    void run_stage(int64_t chunk) {
         int64_t rows = 0;
         for (const Product& product : stage_) {
             rows += product.rows;
         }
-        parallel_for(threads_, rows, rows_per_chunk(cols), stage_rows, this);
+        parallel_for(threads_, rows, chunk, stage_rows, this);
     }
 
     static void stage_rows(void* context, int64_t begin, int64_t end) {
-        const Products& self = *static_cast<const Products*>(context);
+        Products& self = *static_cast<Products*>(context);
         Soon soon = self.soon_for(begin * self.stage_[0].cols, end * self.stage_[0].cols);
         int64_t first = 0;
         for (const Product& whole : self.stage_) {
@@ -157,6 +175,7 @@ private:
                 part.y += m * whole.y_stride;
                 part.m = std::min(MAX_ROWS, whole.m - m);
                 part.soon = m == 0 ? &soon : nullptr;
+                part.split = whole.split == nullptr ? nullptr : self.split_.from(m);
                 self.isa_.matmul_rows(part, from, to);
             }
         }
@@ -190,6 +209,7 @@ private:
     int64_t layer_ = 0;
     std::vector<Product> stage_;
     std::vector<float> low_;
+    Split split_;
     std::vector<Span> soon_;  // what the adapters of the stage hold, that many lines
     int64_t lines_ = 0;
     int64_t weights_ = 1;  // of the base in the stage

@@ -31,7 +31,8 @@ struct Product {
     float* y;  // (m, rows), its rows y_stride floats apart
     int64_t y_stride;
     bool add;
-    Soon* soon = nullptr;  // what to ask for meanwhile
+    Soon* soon = nullptr;            // what to ask for meanwhile
+    const uint8_t* split = nullptr;  // x for tiles, see few.h; null: the product goes without
 };
 
 // One query over the keys and values of one head: softmax(scale q . k) v.
@@ -52,9 +53,10 @@ struct InstructionSet {
     void (*rms_norm)(const float* x, const float* weight, int64_t n, float eps, float* out);
     void (*gate)(const float* gate, float* up, int64_t n, bool gelu);  // up = act(gate) * up
     void (*attend)(const Query&);
+    bool on_tiles;  // products of `split` rows, see few.h
 };
 
-// The instruction set of that number (0 portable, 1 AVX2, 2 AVX-512), or the best one below it that this machine has.
+// The instruction set of that number (0 portable, 1 AVX2, 2 AVX-512, 3 with tiles), or the best one below it that this machine has.
 InstructionSet best_up_to(int number);
 
 // Null for a type that is not in the table.

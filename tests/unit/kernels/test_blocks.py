@@ -94,6 +94,24 @@ def test_a_row_of_a_product_does_not_depend_on_threads_or_on_its_batch(
     assert torch.equal(native.expand(data, type, instruction_set=instruction_set), reference.expand(data, type))
 
 
+@pytest.mark.parametrize("type", TYPES)
+def test_products_of_every_shape_are_float32s_whatever_the_sizes_of_what_is_multiplied(
+    type: str, instruction_set: int
+) -> None:
+    for m, rows, columns in ((1, 16, 256), (3, 17, 512), (8, 100, 768), (16, 33, 1280)):
+        n_blocks = columns // TYPES[type].block_size
+        wide = torch.from_numpy(stored(type, rows + 2, n_blocks + 1, ordinary=True))
+        data = wide[1:-1, : n_blocks * TYPES[type].type_size]  # rows lie apart, and anywhere
+        weights = reference.expand(data, type).double()
+        x = torch.randn(m, columns, generator=torch.Generator().manual_seed(m))
+        x *= torch.logspace(-12, 12, m)[:, None]
+        x[:, ::100] *= 100  # as some numbers of a hidden state are
+        size = (x.double().square() @ weights.square().T).sqrt()
+        got = native.matmul_small(x, data, type, instruction_set=instruction_set)
+        assert ((got.double() - x.double() @ weights.T).abs() / size).max() < 3e-6
+        assert not native.matmul_small(torch.zeros(m, columns), data, type, instruction_set=instruction_set).any()
+
+
 @pytest.mark.parametrize("columns", [1, 7, 16, 20, 64])
 def test_a_matrix_of_few_columns_is_multiplied_as_exactly_and_a_row_alone_as_among_others(
     columns: int, instruction_set: int

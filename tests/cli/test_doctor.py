@@ -29,6 +29,16 @@ def test_reference_kernels_are_said_with_what_they_cost(monkeypatch: pytest.Monk
     assert kernels["ok"] is False and "slower" in str(kernels["mend"])
 
 
+def test_openmp_threads_that_sleep_between_parts_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    found = by_name(nomoat("doctor", "--no-probe", "--json"))
+    assert found["OMP_WAIT_POLICY"]["ok"] is False and "unset OMP_WAIT_POLICY" in str(found["OMP_WAIT_POLICY"]["mend"])
+    assert "GOMP_SPINCOUNT" not in found
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert "OMP_WAIT_POLICY" not in by_name(nomoat("doctor", "--no-probe", "--json"))
+
+
 def test_the_active_level_is_said_and_one_that_is_held_down(monkeypatch: pytest.MonkeyPatch) -> None:
     from nomoat.kernels import native
 

@@ -36,6 +36,8 @@ _WITH_INT8_PRODUCTS = ("avx-vnni", "avx512", "amx", "neon-dot")
 """Instruction sets in which a product of 8-bit integers is several times a float32 one."""
 _TWINS_COST = "everything works on the PyTorch twins, several times slower, and int8 is not to be had. "
 _UNSET = "unset NOMOAT_KERNELS"
+_SLEEPY = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+"""Settings of OpenMP that put its threads to sleep after every parallel part."""
 _COMPILE = (
     "Install a C++ compiler (Debian: apt install g++), then reinstall: pip install --force-reinstall --no-deps nomoat"
 )
@@ -95,6 +97,10 @@ def _torch() -> Iterator[Finding]:
     yield Finding("torch", f"{torch.__version__}, {threads} threads, {torch.backends.cpu.get_cpu_capability()}")
     if not fits:
         yield Finding("threads", f"{threads} on {usable} cores", False, mend)
+    for name, slow in _SLEEPY.items():
+        if os.environ.get(name, "").casefold() == slow:
+            mend = f"threads that sleep between the short parts of a step make it several times slower: unset {name}"
+            yield Finding(name, os.environ[name], False, mend)
 
 
 def _kernels() -> Iterator[Finding]:

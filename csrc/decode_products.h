@@ -39,6 +39,7 @@ public:
             stage_.push_back(
                 {find_type(w.ggml_id), w.data, w.rows, w.cols, w.row_stride, x, step_.rows, target.y, w.rows, false});
         }
+        note_next(targets);
         const int64_t chunk = split(x) ? FEW_ROWS_PER_CHUNK : rows_per_chunk(stage_[0].cols);
         const int64_t deepest = lower(x, targets);
         run_stage(chunk);
@@ -61,6 +62,16 @@ private:
         double strength;
         int64_t row, rows, depth;
     };
+
+    // Every product of the stage is told which weights come after its own: the last one, those of the next stage.
+    void note_next(Targets targets) {
+        for (size_t i = 0; i + 1 < stage_.size(); ++i) {
+            stage_[i].next = stage_[i + 1].weights;
+        }
+        const Part last = (targets.end() - 1)->part;
+        const int64_t layer = layer_ + (last == DOWN ? 1 : 0);
+        stage_.back().next = layer < model_.n_layers ? model_.layers[layer].parts[(last + 1) % N_PARTS].data : nullptr;
+    }
 
     // Splits x, which the products in the stage share, for those that go through tiles. Returns whether there are any.
     bool split(const float* x) {

@@ -198,6 +198,15 @@ static NM_INLINE void give(const Product& product, int64_t row, int64_t begin, i
 
 constexpr int64_t MOST_GROUPS = 3;  // that meet some columns of x while those are in the first-level cache
 
+// What is met two shares after row r: further on, or among the weights of the next product.
+static inline const uint8_t* weights_later(const Product& product, int64_t r) {
+    const int64_t row = r + 2 * MOST_GROUPS * ROWS;
+    if (row < product.rows || product.next == nullptr) {
+        return product.weights + std::min(row, product.rows) * product.row_stride;
+    }
+    return product.next + (row - product.rows) * product.row_stride;
+}
+
 template <class Type>
 static void product_of_few(const Product& product, int64_t begin, int64_t end) {
     const TilesOf tiles(product.m <= MOST_IN_ONE ? 2 * product.m : product.m, Type::UNDER_A_SCALE);
@@ -205,7 +214,7 @@ static void product_of_few(const Product& product, int64_t begin, int64_t end) {
     alignas(64) __m512 sums[MOST_GROUPS][MAX_ROWS];
     for (int64_t r = begin; r < end; r += MOST_GROUPS * ROWS) {
         Groups groups = {r, std::min(r + MOST_GROUPS * ROWS, end), 0, 0};
-        const uint8_t* later = product.weights + (r + 2 * MOST_GROUPS * ROWS) * product.row_stride;
+        const uint8_t* later = weights_later(product, r);
         Ahead ahead = {later, later};
         std::memset(sums, 0, sizeof sums);
         for (; groups.k < product.cols; groups.k += groups.n) {

@@ -33,6 +33,7 @@ struct Product {
     bool add;
     Soon* soon = nullptr;            // what to ask for meanwhile
     const uint8_t* split = nullptr;  // x for tiles, see few.h; null: the product goes without
+    const uint8_t* next = nullptr;   // the weights that are multiplied after these, if that is known
 };
 
 // One query over the keys and values of one head: softmax(scale q . k) v.

@@ -44,4 +44,4 @@ def read_flags(args: argparse.Namespace, options_class: type[T], **fixed: Any) -
     """The options that the flags gave, defaults elsewhere; ``fixed`` are set by the verb itself."""
     names = {spec.name for spec in describe(options_class)}
     given = {key: value for key, value in vars(args).items() if key in names}
-    return parse_values(options_class, {**given, **fixed}, where="command line")
+    return parse_values(options_class, {**given, **fixed})

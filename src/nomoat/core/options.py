@@ -70,28 +70,30 @@ def _unwrap(hint: Any) -> tuple[type, bool]:
     return typing.get_origin(hint) or hint, False
 
 
-def parse_values(options_class: type[T], values: Mapping[str, Any], *, where: str = "options") -> T:
-    """Build an instance from text or plain values; names every wrong key and value with a near match."""
+def parse_values(options_class: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
+    """Build an instance from text or plain values; a wrong key is named with a near match, and ``where`` it stands."""
+    place = f"{where}: " if where else ""
     specs = {spec.name: spec for spec in describe(options_class)}
     parsed = {}
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in specs:
             near = difflib.get_close_matches(name, specs, n=1)
-            raise UsageError(f"{where}: no option {key!r}", hint=f"did you mean {near[0]!r}?" if near else "")
-        parsed[name] = _convert(specs[name], value, where)
+            raise UsageError(f"{place}no option {key!r}", hint=f"did you mean {near[0]!r}?" if near else "")
+        parsed[name] = _convert(specs[name], value, place)
     return options_class(**parsed)
 
 
-def _convert(spec: OptionSpec, value: Any, where: str) -> Any:
+def _convert(spec: OptionSpec, value: Any, place: str) -> Any:
     if value is None:
         return None
     try:
         converted = _BY_TYPE.get(spec.type, spec.type)(value)
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{where}: {spec.flag} cannot be {value!r}: {error}") from error
+        why = _NUMBERS.get(spec.type, str(error))
+        raise UsageError(f"{place}{spec.flag} cannot be {value!r}", hint=why) from error
     if spec.choices and converted not in spec.choices:
-        raise UsageError(f"{where}: {spec.flag} cannot be {value!r}", hint="one of: " + ", ".join(spec.choices))
+        raise UsageError(f"{place}{spec.flag} cannot be {value!r}", hint="one of: " + ", ".join(spec.choices))
     return converted
 
 
@@ -129,6 +131,7 @@ def _to_dict(value: Any) -> dict[str, Any]:
     return {key.strip(): float(number) for key, _, number in pairs}
 
 
+_NUMBERS: dict[type, str] = {int: "give a whole number", float: "give a number"}
 _BY_TYPE: dict[type, Any] = {bool: _to_bool, tuple: _to_tuple, dict: _to_dict}
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)

@@ -32,6 +32,7 @@ _HINT_FOR_MISSING = {
     "bases": "nomoat pull {name}   (or give a path to a GGUF file or a Hugging Face folder)",
     "data": "nomoat data add FILE --name {name}",
     "adapters": "nomoat tune DATA --base BASE --name {name}",
+    "runs": "nomoat ls --kind runs",
 }
 
 
@@ -109,13 +110,25 @@ class Store:
         path = self.path(kind, name)
         if path.is_dir():
             return path
-        near = difflib.get_close_matches(name, self.names(kind), n=3)
-        meant = f"; did you mean {', '.join(near)}?" if near else ""
         one = {"bases": "base", "data": "data set", "adapters": "adapter", "models": "model", "runs": "run"}
         raise NotFound(
-            f"no {one[kind]} named {name!r} in {self.home}{meant}",
+            f"no {one[kind]} named {name!r} in {self.home}{self.meant(name, kind)}",
             hint=_HINT_FOR_MISSING.get(kind, "nomoat ls").format(name=name),
         )
+
+    def find_data(self, word: str) -> Path:
+        """A data set, where the word might have been a file. Raises ``NotFound`` that says so."""
+        if word in self.names("data"):
+            return self.path("data", word)
+        raise NotFound(
+            f"{word}: neither a file nor a data set of {self.home}{self.meant(word, 'data')}",
+            hint="nomoat ls --kind data lists the data sets",
+        )
+
+    def meant(self, word: str, kind: Kind) -> str:
+        """``"; did you mean chat?"`` where artefacts have names like this word; else nothing."""
+        near = difflib.get_close_matches(word, self.names(kind), n=3)
+        return f"; did you mean {', '.join(near)}?" if near else ""
 
     @contextlib.contextmanager
     def writing(self, kind: Kind, name: str, *, replace: bool = False) -> Iterator[Path]:

@@ -53,7 +53,7 @@ class Source:
         """The file's raw rows with their numbers."""
         reader = TABLES.get(kind_of_file(self.path))
         if reader is None:
-            raise UsageError(f"{self.path} is not a table")
+            raise UsageError(f"{self.path} holds no rows", hint="rows are read from " + ", ".join(TABLES))
         return reader(self.path)
 
 

@@ -119,7 +119,7 @@ def plain_name(store: Store, spec: str) -> ModelName:
     name = parse_name(spec) if not is_path(spec) else ModelName(spec, None, ())
     folder = head_adapter(store, name.head)
     if folder is None:
-        resolve_base(store, name.head)
+        _check_base(store, name.head)
         if name.head_weight is not None:
             raise UsageError(f"{name.head!r} is a base and takes no weight", hint=_FORM)
         return name
@@ -127,6 +127,17 @@ def plain_name(store: Store, spec: str) -> ModelName:
     if any(worn.adapter == own.adapter for worn in name.adapters):
         raise UsageError(f"{spec!r} names adapter {own.adapter!r} twice", hint=f"add the weights: {own.adapter}:2")
     return ModelName(_base_of(store, folder), None, (own, *name.adapters))
+
+
+def _check_base(store: Store, head: str) -> None:
+    """Raise ``NotFound`` unless there is such a base; the word may have been meant for an adapter."""
+    try:
+        resolve_base(store, head)
+    except NotFound as error:
+        meant = store.meant(head, "adapters")
+        if looks_like_path(head) or not meant or store.meant(head, "bases"):
+            raise
+        raise NotFound(f"no base or adapter named {head!r} in {store.home}{meant}", hint="nomoat ls") from error
 
 
 def whole_name(store: Store, spec: str) -> ModelName:

@@ -121,9 +121,7 @@ def data_name(options: EveningOptions, name: str, store: Store) -> str:
     if options.rows in store.names("data"):
         return options.rows
     if not Path(options.rows).expanduser().exists():
-        raise NotFound(
-            f"{options.rows}: neither a file nor a data set", hint="nomoat ls --kind data lists the data sets"
-        )
+        store.find_data(options.rows)  # raises, with near matches
     return name
 
 

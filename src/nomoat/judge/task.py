@@ -57,7 +57,7 @@ def held_out(store: Store, data: str, limit: int) -> HeldOut:
     """
     path = Path(data).expanduser()
     if data in store.names("data") or not path.exists():
-        rows, name, split = load_rows(store.find("data", data), "test"), data, "test"
+        rows, name, split = load_rows(store.find_data(data), "test"), data, "test"
     else:
         splits = read(path).splits
         split = "test" if splits.get("test") else "all"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Generator
 from pathlib import Path
 
-from nomoat.core.errors import NotFound, UsageError
+from nomoat.core.errors import UsageError
 from nomoat.core.files import sha256_file
 from nomoat.core.records import Done, Note, Record
 from nomoat.core.store import Store, read_lineage
@@ -21,9 +21,7 @@ def find_or_add(store: Store, data: str) -> Generator[Record, None, Path]:
         return store.path("data", data)
     path = Path(data).expanduser()
     if not path.exists():
-        if len(path.parts) > 1:
-            raise NotFound(f"{data}: no such file", hint="nomoat ls --kind data lists the data sets")
-        return store.find("data", data)  # raises, with near matches
+        return store.find_data(data)  # raises, with near matches
     name = _ODD.sub("-", path.stem).strip("-.") or "data"
     if name not in store.names("data"):
         for record in add(AddOptions(paths=(str(path),), name=name), store):

@@ -60,6 +60,7 @@ def test_a_mistake_is_named_with_its_place(values: dict[str, Any], message: str)
     with pytest.raises(UsageError, match=message) as caught:
         parse_values(Baking, values, where="config.toml")
     assert caught.value.message.startswith("config.toml: ")
+    assert "literal" not in caught.value.hint, "Python's own words help nobody"
 
 
 def test_a_misspelt_option_is_answered_with_the_near_one() -> None:

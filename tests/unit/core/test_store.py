@@ -72,6 +72,15 @@ def test_names_that_could_leave_the_store_or_confuse_a_shell_are_refused(store: 
         store.path("data", name)
 
 
+@pytest.mark.parametrize("word", ["notess", "folder/notess.jsonl"])
+def test_a_word_that_is_neither_a_file_nor_a_data_set_is_said_to_be_neither(store: Store, word: str) -> None:
+    with store.writing("data", "notes"):
+        pass
+    assert store.find_data("notes") == store.path("data", "notes")
+    with pytest.raises(NotFound, match=f"{word}: neither a file nor a data set"):
+        store.find_data(word)
+
+
 def test_a_missing_artefact_is_answered_with_near_names_and_the_command(store: Store) -> None:
     with store.writing("data", "tickets"):
         pass

@@ -152,6 +152,8 @@ def test_an_adapter_named_as_head_and_again_is_refused(store: Store) -> None:
 def test_unknown_names_come_with_near_matches(store: Store) -> None:
     with pytest.raises(NotFound, match="did you mean tiny"):
         open_stack(store, "tinny")
+    with pytest.raises(NotFound, match=r"no base or adapter named 'onee'.*did you mean one"):
+        open_stack(store, "onee")
     with pytest.raises(NotFound, match="no adapter named 'thre'"):
         open_stack(store, "tiny+thre")
     with pytest.raises(NotFound, match="not an adapter folder"):

@@ -1,7 +1,7 @@
 """Skills stacked, against naive sums, PEFT's combination and one joint tune; and many updates in a row.
 
     python bench/stack.py skills  --model smollm2 --skill sql=rows.jsonl --skill french=fr.jsonl --skill maths=gsm.jsonl
-    python bench/stack.py skills  --home runs --skill sql --skill french --skill maths --only "one for each direction"
+    python bench/stack.py skills  --home runs --skill sql --skill french --skill maths --only "searched by core"
     python bench/stack.py updates --model smollm2 --skill sql=rows.jsonl --skill french=fr.jsonl --updates 20
 
 ``skills``: each skill is tuned apart on ``--rows`` rows, once more all of them together at the same rank, and every way
@@ -22,7 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ from nomoat.model.template import Encoded  # noqa: E402
 from nomoat.stack.compress import spectrum_of  # noqa: E402
 from nomoat.stack.job import OpenStack, open_parts, stack  # noqa: E402
 from nomoat.stack.options import GRAINS, CombineOptions, SkillOptions  # noqa: E402
-from nomoat.stack.search import found_stack, search  # noqa: E402
+from nomoat.stack.search import search  # noqa: E402
 from nomoat.stack.update import updates_of  # noqa: E402
 from nomoat.train.options import TuneOptions  # noqa: E402
 from nomoat.train.rehearsal import encode_as_learned  # noqa: E402
@@ -158,12 +158,12 @@ def skills(args: argparse.Namespace, store: Store, folder: Path) -> dict[str, An
         if name not in store.names("adapters"):
             finish(stack(parts, how, store, name=name))
     ways = {"each alone": "", "naive sum": "+".join(names)}
-    ways |= {f"one for each {grain}": f"by-{grain}" for grain in GRAINS}
+    ways |= {f"searched by {grain}": f"by-{grain}" for grain in GRAINS}
     ways |= {"ties": "ties", "knots ties": "knots", "joint tune": "joint"}
     if args.peft:
         ways["peft linear"] = str(folder / "peft" / "combined")
     ways = {way: spec for way, spec in ways.items() if not args.only or way in args.only}
-    searches = {grain: searched(args, store, parts, grain) for grain in GRAINS if f"one for each {grain}" in ways}
+    searches = {grain: searched(args, store, parts, grain) for grain in GRAINS if f"searched by {grain}" in ways}
     if "peft linear" in ways:
         peft_combination(args, store, names, folder / "peft")
     return {"searches": searches, "ways": _table(args, store, path, names, ways)}
@@ -178,8 +178,13 @@ def tuned(args: argparse.Namespace, store: Store, name: str) -> None:
 def searched(args: argparse.Namespace, store: Store, parts: OpenStack, grain: str) -> dict[str, Any]:
     """Search for weights of that grain and keep the stack as ``by-GRAIN``."""
     how = SkillOptions(limit=args.limit, budget=args.budget, grain=grain, gradient_steps=args.gradient_steps)
-    found = finish(search(parts, dataclasses.replace(how, minutes=args.minutes), store))
-    finish(stack(found_stack(parts, found), CombineOptions(), store, name=f"by-{grain}", replace=True))
+    stacks: list[OpenStack] = []
+
+    def searching() -> Generator[Record]:
+        stacks.append((yield from search(parts, dataclasses.replace(how, minutes=args.minutes), store)))
+
+    found = finish(searching())
+    finish(stack(stacks[0], CombineOptions(), store, name=f"by-{grain}", replace=True))
     said = ("weights", "kept_valid", "kept_test", "seconds", "predicted_s")
     print(grain, {key: found[key] for key in said}, flush=True)
     return {key: found[key] for key in said}

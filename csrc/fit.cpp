@@ -1,7 +1,6 @@
 // The scale, or scale and offset, with which a run of weights is best written in small whole numbers: what quantizing to
 // K types spends its time on. The twin, to the bit, is src/nomoat/formats/fit.py, which says what is searched for.
 
-#include <algorithm>
 #include <cstdint>
 
 #include "platform.h"
@@ -40,24 +39,6 @@ struct FitKernels {
 #undef NM_KERNELS
 #undef NM_BODY
 
-template <typename T>
-struct Search {
-    const T* job;
-    void (*work)(const T&, int64_t, int64_t);
-};
-
-template <typename T>
-void on_runs(void* context, int64_t begin, int64_t end) {
-    const Search<T>& search = *static_cast<const Search<T>*>(context);
-    search.work(*search.job, begin, end);
-}
-
-template <typename T>
-void run(int threads, const T& job, void (*work)(const T&, int64_t, int64_t)) {
-    Search<T> context = {&job, work};
-    parallel_for(threads, job.runs, RUNS_PER_CHUNK, on_runs<T>, &context);
-}
-
 }  // namespace
 }  // namespace nomoat
 
@@ -69,7 +50,8 @@ NM_EXPORT int nm_best_scale(int set, int threads, const float* x, const float* w
         return 1;
     }
     const nomoat::ScaleSearch job = {x, weights, factors, runs, candidates, levels, scale};
-    nomoat::run(threads, job, length == 16 ? kernels.best_scale_16 : kernels.best_scale_32);
+    const auto search = length == 16 ? kernels.best_scale_16 : kernels.best_scale_32;
+    nomoat::parallel_over(threads, runs, nomoat::RUNS_PER_CHUNK, job, search);
     return 0;
 }
 
@@ -79,6 +61,6 @@ NM_EXPORT int nm_best_line(int set, int threads, const float* x, const float* we
         return 1;
     }
     const nomoat::LineSearch job = {x, weights, factors, runs, candidates, top, scale, offset};
-    nomoat::run(threads, job, nomoat::kernels_of(set).best_line_32);
+    nomoat::parallel_over(threads, runs, nomoat::RUNS_PER_CHUNK, job, nomoat::kernels_of(set).best_line_32);
     return 0;
 }

@@ -82,22 +82,9 @@ struct GlueKernels {
 
 // Rows of a job on the pool.
 template <typename T>
-struct Rows {
-    const T* job;
-    void (*work)(const T&, int64_t, int64_t);
-};
-
-template <typename T>
-void on_rows(void* context, int64_t begin, int64_t end) {
-    const Rows<T>& rows = *static_cast<const Rows<T>*>(context);
-    rows.work(*rows.job, begin, end);
-}
-
-template <typename T>
 void run(int threads, int64_t rows, int64_t columns, const T& job, void (*work)(const T&, int64_t, int64_t)) {
-    Rows<T> context = {&job, work};
     const int64_t chunk = std::max<int64_t>(1, FLOATS_PER_CHUNK / std::max<int64_t>(1, columns));
-    parallel_for(threads, rows, chunk, on_rows<T>, &context);
+    parallel_over(threads, rows, chunk, job, work);
 }
 
 }  // namespace

@@ -15,4 +15,24 @@ using Job = void (*)(void* context, int64_t begin, int64_t end);
 // all is done. Which thread gets which chunk is not fixed, so a job writes only what belongs to its own items.
 void parallel_for(int threads, int64_t n, int64_t chunk, Job job, void* context);
 
+// A job as a struct and the function that works on items [begin, end) of it.
+template <typename T>
+struct Work {
+    const T* job;
+    void (*on)(const T&, int64_t, int64_t);
+};
+
+template <typename T>
+void do_work(void* context, int64_t begin, int64_t end) {
+    const Work<T>& work = *static_cast<const Work<T>*>(context);
+    work.on(*work.job, begin, end);
+}
+
+// The same for such a job.
+template <typename T>
+void parallel_over(int threads, int64_t n, int64_t chunk, const T& job, void (*on)(const T&, int64_t, int64_t)) {
+    Work<T> work = {&job, on};
+    parallel_for(threads, n, chunk, do_work<T>, &work);
+}
+
 }  // namespace nomoat

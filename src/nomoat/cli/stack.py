@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import finished
 from nomoat.cli.stack_tables import print_report, print_search
 from nomoat.core.errors import UsageError
-from nomoat.core.records import Done
+from nomoat.core.records import Done, Record
 from nomoat.stack.options import CombineOptions, SkillOptions
 
 if TYPE_CHECKING:
@@ -86,19 +87,23 @@ def _scoring(opened: OpenStack, options: SkillOptions, env: Environment) -> Scor
 
 def _searched(opened: OpenStack, args: argparse.Namespace, env: Environment) -> OpenStack:
     """The stack at the weights that the search found, which are printed."""
-    from nomoat.stack.search import found_stack, search
+    from nomoat.stack.search import search
 
     options = read_flags(args, SkillOptions)
     if options.grain != "adapter" and not args.name:
         raise UsageError(
-            f"--name is missing: one weight for each {options.grain} is kept in a new adapter alone",
+            f"--name is missing: weights of grain {options.grain} are kept in a new adapter alone",
             hint="--name BOTH; or --grain adapter, whose weights can be typed: BASE+A:0.8+B:1.1",
         )
-    records = search(opened, options, env.store, _scoring(opened, options, env))
-    done = finished(records, env, json_lines=args.json)
+    found = [opened]
+
+    def records() -> Generator[Record]:
+        found.append((yield from search(opened, options, env.store, _scoring(opened, options, env))))
+
+    done = finished(records(), env, json_lines=args.json)
     if not args.json:
         print_search(done, env)
-    return found_stack(opened, done.result)
+    return found[-1]
 
 
 def _asked(args: argparse.Namespace) -> tuple[list[str], str, tuple[float | None, ...], dict[str, Any]]:

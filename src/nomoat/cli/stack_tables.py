@@ -75,4 +75,4 @@ def print_search(done: Done, env: Environment) -> None:
 
 def _weights(found: Mapping[str, Any]) -> str:
     weights = "+".join(f"{name}:{weight:.3f}" for name, weight in found["weights"].items())
-    return weights if found["grain"] == "adapter" else f"{weights} on average, one weight for each {found['grain']}"
+    return weights if found["grain"] == "adapter" else f"{weights} on average, grain {found['grain']}"

@@ -12,7 +12,7 @@ from nomoat.core.store import Lineage, Store, write_lineage
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import Adapter
 from nomoat.model.load import Base
-from nomoat.stack.coefficients import Coefficients
+from nomoat.stack.coefficients import Coefficients, in_words
 from nomoat.stack.combine import Combined
 from nomoat.stack.heat import draw_weights
 from nomoat.train.artefact import CARD_FILE, TEMPLATE_FILE, front_matter, how_to_load
@@ -84,9 +84,7 @@ def write_combined(
 def _card(lineage: Lineage, adapter: Adapter) -> str:
     weights = ", ".join(f"`{name}` at {weight:g}" for name, weight in lineage.options["weights"].items())
     if "grain" in lineage.options:
-        weights += (
-            f" on average, one weight for each {lineage.options['grain']} (`{WEIGHTS_FILE}`, `{WEIGHTS_PICTURE}`),"
-        )
+        weights += f" on average, {in_words(lineage.options['grain'])} (`{WEIGHTS_FILE}`, `{WEIGHTS_PICTURE}`),"
     kept = lineage.metrics["kept_energy"]
     loss = "exactly" if kept >= 1 - 1e-9 else f"keeping {kept:.2%} of the update's energy"
     return (

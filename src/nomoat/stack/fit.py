@@ -20,6 +20,7 @@ from nomoat.model.decoder import Decoder
 from nomoat.model.load import Base
 from nomoat.model.precision import use_bfloat16, use_float32
 from nomoat.stack.coefficients import Grid, Shares, from_shares, grid_of
+from nomoat.stack.options import CORE
 from nomoat.stack.skill_loss import Gain, coefficient_task
 from nomoat.stack.skills import Skill
 from nomoat.train.learner import Learner, LoopOptions
@@ -29,13 +30,16 @@ from nomoat.train.state import Cursor
 
 MEASUREMENTS = 8  # of the rows held back, in a whole run
 _PATIENCE = 3  # measurements without improvement
-_RATE = 0.05  # of AdamW: about how far one step moves a coefficient
+_RATE, _CORE_RATE = 0.1, 0.02  # of AdamW: about how far one step moves a coefficient; those of a core act together
 _LEAST_GAIN = 1e-3  # nats a token; a skill that gains less has nothing to keep
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fitting:
-    """Coefficients about to be learned. ``step_s``: seconds of one step; ``rounded``: in bfloat16."""
+    """Coefficients about to be learned, in bfloat16 where ``rounded``.
+
+    ``step_s``: seconds of one step; ``pass_s``: of one look at all rows by quick products.
+    """
 
     base: Base
     grid: Grid
@@ -43,6 +47,7 @@ class Fitting:
     rounded: bool
     seed: int
     step_s: float
+    pass_s: float
 
 
 def prepare(
@@ -54,17 +59,18 @@ def prepare(
     first then points where float32's does. Raises ``UsageError`` for a DoRA.
     """
     own = {adapter.name: ((adapter, weight),) for adapter, weight in worn}
-    gains = []
+    gains, began = [], time.perf_counter()
     for done, (skill, gain) in enumerate(measured, start=1):
         if gain > _LEAST_GAIN:
             with quick_products():
                 alone = tuple(-one.total for one in score(base, skill.rows, own[skill.adapter]))
             gains.append(Gain(skill.rows, alone, gain))
         yield Progress("each row under its own adapter", done, len(measured), "skills")
+    pass_s = time.perf_counter() - began
     if not gains:
         return None
     grid = grid_of([adapter for adapter, _ in worn], grain)
-    fitting = Fitting(base, grid, tuple(gains), False, seed, 0.0)
+    fitting = Fitting(base, grid, tuple(gains), False, seed, 0.0, pass_s)
     start = from_shares(grid, [dict.fromkeys(updates, weight) for updates, (_, weight) in zip(grid.updates, worn)])
     exact, seconds = _slope(fitting, start)
     if not native.has_tiles():
@@ -89,7 +95,8 @@ def fit(fitting: Fitting, shares: Shares, *, steps: int, deadline: float) -> Gen
         fitting.base, fitting.grid, values, fitting.gains, pack_tokens=PACK_TOKENS, seed=fitting.seed
     )
     every = max(1, -(-steps // MEASUREMENTS))
-    learner = Learner(task, LoopOptions(steps, _RATE, warmup=0.0, eval_every=every, patience=_PATIENCE))
+    rate = _CORE_RATE if fitting.grid.grain == CORE else _RATE
+    learner = Learner(task, LoopOptions(steps, rate, warmup=0.0, eval_every=every, patience=_PATIENCE))
     with _arithmetic(fitting):
         for record in train_together([learner], apart):
             if isinstance(record, Step):

@@ -12,7 +12,8 @@ ON_FACTORS = ("concat", "linear", "task_arithmetic", "slerp", "knots_ties")
 ON_ENTRIES = ("ties", "dare", "dare_ties", "della", "della_linear", "magnitude_prune")
 METHODS = (*ON_FACTORS, *ON_ENTRIES)
 NATS = "nats a token"  # the unit of a skill that is scored by its loss
-GRAINS = ("adapter", "layer", "module", "direction")  # what one weight of a search stands before
+CORE = "core"
+GRAINS = ("adapter", "layer", "module", "direction", CORE)  # what one weight of a search stands before
 NORMALIZED = ("ties", "knots_ties")  # a mean by their papers; the others are sums
 
 
@@ -51,9 +52,9 @@ class SkillOptions:
     scores: bool = option(True, "in a report: measure every subset of the stack on every skill")
     budget: int = option(12, "in a search: how many weightings of one weight per adapter are tried without a gradient")
     grain: str = option(
-        "module",
+        "core",
         "in a search: what one weight stands before when they are learned by gradient: a whole adapter, or each of its "
-        "layers, modules, or singular directions of modules",
+        "layers, modules, or singular directions of modules; core: a small matrix between all directions of a module",
         choices=GRAINS,
     )
     gradient_steps: int = option(60, "in a search: steps of that learning, on validation rows alone; none with a DoRA")

@@ -11,18 +11,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from nomoat.core.records import Done, Note, Progress, Record
 from nomoat.core.store import Store
 from nomoat.engine.names import Worn
 from nomoat.formats.weights import Array
 from nomoat.kernels.blocks import quick_products
-from nomoat.stack.coefficients import alike, found_coefficients, grid_of, weighted
+from nomoat.model.delta import stack_key
+from nomoat.stack.coefficients import Coefficients, alike, found_coefficients, in_words, weighted
 from nomoat.stack.fit import Fitting, fit, prepare
 from nomoat.stack.job import OpenStack
 from nomoat.stack.options import SkillOptions, check_skills
@@ -60,16 +60,11 @@ class Ground:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Weighting:
-    """Adapters with their weights, and what is kept under them, by skill.
-
-    ``values``: the coefficients of a grid of ``grain``, where they are finer than the adapters' own ``weights``.
-    """
+    """Adapters with their weights, and what is kept under them, by skill. ``finer``: weights inside the adapters."""
 
     worn: Worn
-    weights: tuple[float, ...]
     kept: tuple[float, ...] = ()
-    grain: str = "adapter"
-    values: tuple[float, ...] = ()
+    finer: Coefficients | None = None
 
     @property
     def cost(self) -> float:
@@ -79,15 +74,18 @@ class Weighting:
 
     def as_dict(self) -> dict[str, Any]:
         """Weights by adapter, the share that each skill keeps, and the grain."""
-        weights = {adapter.name: weight for (adapter, _), weight in zip(self.worn, self.weights)}
-        return {"weights": weights, "kept": list(self.kept), "grain": self.grain}
+        own = {adapter.name: weight for adapter, weight in self.worn}
+        weights, grain = (own, "adapter") if self.finer is None else (self.finer.weights, self.finer.grain)
+        return {"weights": weights, "kept": list(self.kept), "grain": grain}
 
 
-def search(opened: OpenStack, options: SkillOptions, store: Store, scoring: Scoring | None = None) -> Generator[Record]:
+def search(
+    opened: OpenStack, options: SkillOptions, store: Store, scoring: Scoring | None = None
+) -> Generator[Record, None, OpenStack]:
     """Find weights on validation rows and measure them on test rows; ends with ``Done("search")``.
 
-    ``scoring``: what a skill is kept by; its loss where nothing is said. ``found_stack`` makes a stack of the result.
-    Raises ``UsageError`` where no skill can be measured.
+    Returns the stack at these weights; finer ones than one for each adapter are inside its adapters. ``scoring``: what
+    a skill is kept by; its loss where nothing is said. Raises ``UsageError`` where no skill can be measured.
     """
     check_skills(options)
     deadline = math.inf if options.minutes is None else time.perf_counter() + 60 * options.minutes
@@ -95,48 +93,41 @@ def search(opened: OpenStack, options: SkillOptions, store: Store, scoring: Scor
     ground = yield from _ground(opened, skills, by_loss(opened.base), "valid")
     counts = ground if scoring is None else (yield from _ground(opened, skills, scoring, "valid"))
     fitting = yield from _fitting(opened, ground, options)
-    timing = Timing(ground.seconds, fitting.step_s if fitting else 0.0, counts.seconds, scoring is not None)
+    once_s, step_s = (fitting.pass_s, fitting.step_s) if fitting else (ground.seconds, 0.0)
+    timing = Timing(once_s, step_s, counts.seconds, scoring is not None)
     plan = plan_search(options, timing, deadline - time.perf_counter())
     yield Note(str(plan))
     began = time.perf_counter()
     tried = yield from _without_gradient(opened.worn, ground, plan, deadline)
     if fitting is not None and plan.steps:
-        tried += yield from _learned(fitting, ground, tried[0], options.grain, plan, deadline)
+        tried += yield from _learned(fitting, ground, tried[0], plan, deadline)
         tried.sort(key=lambda each: each.cost)
     if counts is not ground:
         tried = yield from _finals(opened.worn, tried, counts, options.finalists)
     yield from _verdict(tried[0], counts, options.keep)
     skills = yield from _skills(opened, options, store, "test")
     tested = yield from _ground(opened, skills, scoring or by_loss(opened.base), "test")
-    before, after = tested.measured(_one_each(opened.worn)), tested.measured(tried[0])
-    yield Done(
-        "search",
-        None,
-        {
-            **tried[0].as_dict(),
-            "values": list(tried[0].values),
-            "skills": [skill.adapter for skill in counts.skills],
-            "kept_valid": list(tried[0].kept),
-            "kept_test": list(after.kept),
-            "kept_test_before": list(before.kept),
-            "keep": options.keep,
-            "units": [counts.scoring.unit(skill) for skill in counts.skills],
-            "within": [each.as_dict() for each in tried if min(each.kept) >= options.keep],
-            "predicted_s": plan.seconds,
-            "seconds": time.perf_counter() - began,
-        },
-    )
+    result = _result(tried, counts, tested, Weighting(opened.worn), options.keep)
+    took = {"predicted_s": plan.seconds, "seconds": time.perf_counter() - began}
+    yield Done("search", None, {**result, **took})
+    return dataclasses.replace(opened, worn=tried[0].worn, coefficients=tried[0].finer)
 
 
-def found_stack(opened: OpenStack, result: Mapping[str, Any]) -> OpenStack:
-    """The stack at the weights of a search's result; finer ones are inside its adapters, each worn at 1."""
-    weights = result["weights"]
-    if result["grain"] == "adapter":
-        worn = tuple((adapter, weights[adapter.name]) for adapter in opened.adapters)
-        return dataclasses.replace(opened, worn=worn)
-    grid, values = grid_of(opened.adapters, result["grain"]), torch.tensor(result["values"])
-    found = found_coefficients(grid, values, result["grain"])
-    return dataclasses.replace(opened, worn=weighted(grid, values), coefficients=found)
+def _result(
+    tried: Sequence[Weighting], ground: Ground, tested: Ground, given: Weighting, keep: float
+) -> dict[str, Any]:
+    """What was found, first of what was tried, and what it is worth on test rows beside the weights that were given."""
+    found = tried[0]
+    return {
+        **found.as_dict(),
+        "skills": [skill.adapter for skill in ground.skills],
+        "kept_valid": list(found.kept),
+        "kept_test": list(tested.measured(found).kept),
+        "kept_test_before": list(tested.measured(given).kept),
+        "keep": keep,
+        "units": [ground.scoring.unit(skill) for skill in ground.skills],
+        "within": [each.as_dict() for each in tried if min(each.kept) >= keep],
+    }
 
 
 def _skills(
@@ -173,10 +164,9 @@ def _fitting(opened: OpenStack, ground: Ground, options: SkillOptions) -> Genera
     return (yield from prepare(opened.base, opened.worn, options.grain, list(zip(ground.skills, gains))))
 
 
-def _one_each(worn: Worn, weights: Sequence[float] | None = None) -> Weighting:
-    """One weight for each adapter; the stack's own where none are given."""
-    own = [weight for _, weight in worn] if weights is None else weights
-    return Weighting(tuple((adapter, float(one)) for (adapter, _), one in zip(worn, own)), tuple(map(float, own)))
+def _one_each(worn: Worn, weights: Sequence[float]) -> Weighting:
+    """One weight for each adapter."""
+    return Weighting(tuple((adapter, float(weight)) for (adapter, _), weight in zip(worn, weights)))
 
 
 def _without_gradient(
@@ -199,16 +189,15 @@ def _without_gradient(
 
 
 def _learned(
-    fitting: Fitting, ground: Ground, best: Weighting, grain: str, plan: SearchPlan, deadline: float
+    fitting: Fitting, ground: Ground, best: Weighting, plan: SearchPlan, deadline: float
 ) -> Generator[Record, None, list[Weighting]]:
     """The best weighting made finer; nothing where that does not help on rows that were held back."""
-    shares = alike([adapter for adapter, _ in best.worn], best.weights)
+    shares = alike([adapter for adapter, _ in best.worn], [weight for _, weight in best.worn])
     values = yield from fit(fitting, shares, steps=plan.steps, deadline=deadline - plan.closing_s)
     if values is None:
         yield Note("learning the weights did not better the rows that were held back from it")
         return []
-    weights = tuple(found_coefficients(fitting.grid, values, grain).weights.values())
-    finer = Weighting(weighted(fitting.grid, values), weights, grain=grain, values=tuple(values.tolist()))
+    finer = Weighting(weighted(fitting.grid, values), finer=found_coefficients(fitting.grid, values))
     with quick_products():
         return [ground.measured(finer)]
 
@@ -217,7 +206,7 @@ def _finals(
     worn: Worn, tried: Sequence[Weighting], ground: Ground, finalists: int
 ) -> Generator[Record, None, list[Weighting]]:
     """The weightings of lowest loss, and the one that was given, by the score that counts; best first."""
-    asked = list({each.weights + each.values: each for each in (*tried[:finalists], _one_each(worn))}.values())
+    asked = list({stack_key(each.worn): each for each in (*tried[:finalists], Weighting(worn))}.values())
     found = []
     for done, each in enumerate(asked, start=1):
         found.append(ground.measured(each))
@@ -226,10 +215,11 @@ def _finals(
 
 
 def _verdict(found: Weighting, ground: Ground, keep: float) -> Generator[Note]:
-    weights = ", ".join(f"{name}:{weight:.3f}" for name, weight in found.as_dict()["weights"].items())
+    said = found.as_dict()
+    weights = ", ".join(f"{name}:{weight:.3f}" for name, weight in said["weights"].items())
     worst = min(range(len(found.kept)), key=lambda place: found.kept[place])
     word = "every skill keeps" if found.kept[worst] >= keep else "no weighting was found under which every skill keeps"
-    finer = "" if found.grain == "adapter" else f" on average, one weight for each {found.grain}"
+    finer = "" if found.finer is None else f" on average, {in_words(found.finer.grain)}"
     yield Note(
         f"{word} {keep:.0%} of its own gain: {weights}{finer}; least is kept of {ground.skills[worst].adapter} "
         f"({found.kept[worst]:.1%})",

@@ -21,7 +21,7 @@ from nomoat.kernels.memory import Pool
 from nomoat.model.cache import Layout
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
-from nomoat.stack.coefficients import Grid, LearnableSum
+from nomoat.stack.coefficients import Grid, learnable
 from nomoat.train.sft import learned_tokens
 from nomoat.train.state import Cursor, HeldOut, StepBatch, Task
 
@@ -109,12 +109,11 @@ def coefficient_task(
     base: Base, grid: Grid, values: torch.nn.Parameter, gains: Sequence[Gain], *, pack_tokens: int, seed: int
 ) -> Task[Piece]:
     """Learning ``values`` (count,) as the loop wants it."""
-    total = LearnableSum(grid)
     fitted = [[n for n in range(len(gain.rows)) if not _is_held_back(n)] for gain in gains]
     held = [[n for n in range(len(gain.rows)) if _is_held_back(n)] for gain in gains]
 
     def losses(packed: Packed) -> Tensor:
-        stack = total.at(values)
+        stack = learnable(grid, values)
         return base.decoder.next_token_losses(packed.tokens, Layout(packed.lengths), packed.loss_mask, stack).nll
 
     def loss(piece: Piece) -> Tensor:

@@ -11,7 +11,7 @@ from nomoat.engine.score import loss
 from nomoat.model.adapters import Adapter, AdapterConfig
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
-from nomoat.stack.coefficients import LearnableSum, alike, found_coefficients, from_shares, grid_of, weighted
+from nomoat.stack.coefficients import alike, found_coefficients, from_shares, grid_of, learnable, weighted
 from nomoat.stack.options import GRAINS
 from nomoat.stack.skill_loss import Gain, coefficient_task
 from nomoat.train.state import Cursor
@@ -40,11 +40,11 @@ def adapters(base: Base) -> list[Adapter]:
 
 @pytest.mark.parametrize("grain", GRAINS)
 def test_ones_everywhere_are_the_plain_sum(grain: str, base: Base, adapters: list[Adapter]) -> None:
-    grid = grid_of(adapters, grain)
+    grid, plainly = grid_of(adapters, grain), alike(adapters, [1.0] * 3)
     plain = loss(base, ROWS, [(adapter, 1.0) for adapter in adapters])[0]
-    assert loss(base, ROWS, weighted(grid, torch.ones(grid.count)))[0] == pytest.approx(plain, abs=1e-5)
-    assert loss(base, ROWS, LearnableSum(grid).at(torch.ones(grid.count)))[0] == pytest.approx(plain, abs=1e-5)
-    for adapter, (alone, weight) in zip(adapters, weighted(grid, torch.ones(grid.count))):
+    assert loss(base, ROWS, weighted(grid, from_shares(grid, plainly)))[0] == pytest.approx(plain, abs=1e-5)
+    assert loss(base, ROWS, learnable(grid, from_shares(grid, plainly)))[0] == pytest.approx(plain, abs=1e-5)
+    for adapter, (alone, weight) in zip(adapters, weighted(grid, from_shares(grid, plainly))):
         assert weight == 1.0 and alone.name == adapter.name
         for module, matrix in dense(adapter, base).items():
             torch.testing.assert_close(dense(alone, base)[module], matrix, atol=2e-6, rtol=1e-5)
@@ -57,13 +57,15 @@ def test_a_finer_grain_has_more_coefficients_and_can_be_what_a_coarser_one_is(
     modules = [len(adapter.deltas) for adapter in adapters]
     # Ranks 3, 2 and twice 2 (what PiSSA began at is subtracted); every bias of the second has a weight of its own.
     directions = 3 * modules[0] + 2 * modules[1] + modules[1] + 4 * modules[2]
-    assert [grids[grain].count for grain in GRAINS] == [3, 6, sum(modules), directions]
+    assert [grids[grain].count for grain in GRAINS[:4]] == [3, 6, sum(modules), directions]
+    both = modules[1]  # modules on which all three stand
+    assert grids["core"].count == both * 9**2 + (modules[0] - both) * 7**2 + modules[1]
     shares = alike(adapters, [0.5, -1.0, 2.0])
     expected = loss(base, ROWS, list(zip(adapters, (0.5, -1.0, 2.0))))[0]
     for grain, grid in grids.items():
         values = from_shares(grid, shares)
         assert loss(base, ROWS, weighted(grid, values))[0] == pytest.approx(expected, abs=1e-5), grain
-        found = found_coefficients(grid, values, grain)
+        found = found_coefficients(grid, values)
         assert found.weights == pytest.approx({"plain": 0.5, "biased": -1.0, "rooted": 2.0}, abs=1e-4)
         assert found.shares["biased"] == pytest.approx(shares[1], abs=1e-4)
 

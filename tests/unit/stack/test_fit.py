@@ -78,7 +78,7 @@ def gains(base: Base, planted: Worn) -> tuple[Gain, ...]:
 
 
 def fitting(base: Base, adapters: list[Adapter], gains: tuple[Gain, ...], grain: str) -> Fitting:
-    return Fitting(base, grid_of(adapters, grain), gains, rounded=False, seed=0, step_s=0.0)
+    return Fitting(base, grid_of(adapters, grain), gains, rounded=False, seed=0, step_s=0.0, pass_s=0.0)
 
 
 def test_skills_that_collide_layer_by_layer_are_kept_by_a_weight_for_each_layer_and_not_for_each_adapter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,11 @@ from nomoat.core.records import Done, Note, Record
 from nomoat.core.store import Store, read_lineage
 from nomoat.engine.score import loss
 from nomoat.stack.artefact import WEIGHTS_FILE, WEIGHTS_PICTURE
-from nomoat.stack.coefficients import grid_of
+from nomoat.stack.coefficients import found_coefficients, grid_of, weighted
 from nomoat.stack.job import OpenStack, open_parts, stack
 from nomoat.stack.options import NATS, CombineOptions, SkillOptions
 from nomoat.stack.report import HEAT_FILE, REPORT_FILE, report
-from nomoat.stack.search import found_stack, search
+from nomoat.stack.search import search
 from nomoat.stack.search_plan import Timing, plan_search
 from nomoat.stack.skills import read_skills, shares_kept
 from nomoat.train.options import TuneOptions
@@ -55,6 +56,15 @@ def store(home: Path) -> Store:
 @pytest.fixture
 def opened(store: Store) -> OpenStack:
     return open_parts(store, ["count", "colour"])
+
+
+def searched(opened: OpenStack, options: SkillOptions, store: Store) -> tuple[Done, str, OpenStack]:
+    found: list[OpenStack] = []
+
+    def records() -> Iterator[Record]:
+        found.append((yield from search(opened, options, store)))
+
+    return *run(records()), found[0]
 
 
 def run(records: Iterator[Record]) -> tuple[Done, str]:
@@ -94,7 +104,7 @@ def test_the_report_has_every_subset_and_says_what_is_left_of_each_gain(store: S
 def test_the_search_loses_less_than_the_naive_sum_and_what_it_found_is_saved_as_one_adapter(
     store: Store, opened: OpenStack
 ) -> None:
-    done, said = run(search(opened, SkillOptions(limit=8, budget=6, gradient_steps=20, grain="layer"), store))
+    done, said, found = searched(opened, SkillOptions(limit=8, budget=6, gradient_steps=20, grain="core"), store)
     result = done.result
     assert set(result["weights"]) == {"count", "colour"}
     assert "of its own gain" in said and "will take about" in said
@@ -104,7 +114,6 @@ def test_the_search_loses_less_than_the_naive_sum_and_what_it_found_is_saved_as_
     naive = shares_kept([loss(opened.base, skill.rows, opened.worn)[0] for skill in valid], bare, alone)
     assert min(result["kept_valid"]) >= min(naive) - 1e-6
     assert all(min(each["kept"]) >= 0.95 for each in result["within"])
-    found = found_stack(opened, result)
     again = shares_kept([loss(opened.base, skill.rows, found.worn)[0] for skill in valid], bare, alone)
     assert again == pytest.approx(result["kept_valid"], abs=2e-3)
     made, _ = run(stack(found, CombineOptions(), store, name="both", replace=True))
@@ -119,31 +128,32 @@ def test_finer_weights_are_written_beside_the_adapter_as_figures_and_as_a_pictur
 ) -> None:
     grid = grid_of(opened.adapters, "module")
     values = [0.5 + 0.01 * place for place in range(grid.count)]
-    result = {"grain": "module", "values": values, "weights": {}}
-    done, _ = run(stack(found_stack(opened, result), CombineOptions(), store, name="fine", replace=True))
+    finer = found_coefficients(grid, torch.tensor(values))
+    found = dataclasses.replace(opened, worn=weighted(grid, torch.tensor(values)), coefficients=finer)
+    done, _ = run(stack(found, CombineOptions(), store, name="fine", replace=True))
     assert done.path is not None and (done.path / WEIGHTS_PICTURE).read_bytes().startswith(b"\x89PNG")
     figures = json.loads((done.path / WEIGHTS_FILE).read_text())
     assert figures["grain"] == "module" and len(figures["shares"]["count"]) == 14
-    assert list(figures["shares"]["count"].values()) == pytest.approx(values[:14], abs=1e-5)
+    assert sorted(figures["shares"]["count"].values()) == pytest.approx(values[::2], abs=1e-5)
     lineage = read_lineage(done.path)
     assert lineage is not None and lineage.options["grain"] == "module"
-    assert lineage.options["weights"] == figures["weights"] and 0.5 < figures["weights"]["count"] < 0.64
+    assert lineage.options["weights"] == figures["weights"] and 0.5 < figures["weights"]["count"] < 0.78
     assert "one weight for each module" in (done.path / "README.md").read_text()
 
 
 def test_weights_are_found_without_a_look_at_the_test_rows(store: Store, opened: OpenStack) -> None:
     options = SkillOptions(limit=8, budget=2, gradient_steps=4, grain="module")
-    first, _ = run(search(opened, options, store))
+    first, _, one = searched(opened, options, store)
     files = [store.find("data", name) / "test.jsonl" for name in ("counts", "colours")]
     kept = [file.read_text() for file in files]
     try:
         for file in files:
             file.write_text(json.dumps({"prompt": "other", "completion": "words altogether"}) + "\n")
-        second, _ = run(search(opened, options, store))
+        second, _, other = searched(opened, options, store)
     finally:
         for file, text in zip(files, kept):
             file.write_text(text)
-    assert (first.result["values"], first.result["weights"]) == (second.result["values"], second.result["weights"])
+    assert one.coefficients == other.coefficients and first.result["weights"] == second.result["weights"]
     assert first.result["kept_test"] != second.result["kept_test"]
 
 

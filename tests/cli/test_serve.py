@@ -10,7 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -81,7 +83,22 @@ def test_chat_without_a_model_or_a_server_says_what_to_type(home: Store) -> None
 
 def test_a_server_that_is_not_there_is_said_so(home: Store) -> None:
     code, _, err = run("chat", "--server", "http://127.0.0.1:9", stdin="hello\n")
-    assert code == 7 and "nomoat serve" in err
+    assert code == 7 and "http://127.0.0.1:9 cannot be reached" in err and "nomoat serve" in err
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>It works!</html>")
+
+
+def test_a_server_of_something_else_is_said_to_be_so(home: Store) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        code, _, err = run("chat", "--server", f"http://127.0.0.1:{other.server_port}", stdin="hello\n")
+        other.shutdown()
+    assert code == 7 and "does not speak OpenAI's API" in err
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from nomoat.cli.environment import Environment
 from nomoat.core.errors import NetworkError, NomoatError, UsageError
 from nomoat.engine.sampling import Sampling
 
+_START = "nomoat serve BASE starts a server; its greeting names the URL"
 _TIMEOUT = httpx.Timeout(10, read=600)  # a long prompt on a slow machine is silent for minutes
 
 
@@ -60,7 +61,7 @@ class RemoteTalk:
 
     def _pieces(self, messages: list[dict[str, str]]) -> Iterator[tuple[str, str | None]]:
         body = {"model": self.model, "messages": messages, "stream": True, **_drawing(self.sampling)}
-        with _told(), self.http.stream("POST", "/v1/chat/completions", json=body) as reply:
+        with _told(self.http), self.http.stream("POST", "/v1/chat/completions", json=body) as reply:
             if reply.status_code != 200:
                 reply.read()
                 raise _refusal(reply)
@@ -122,11 +123,14 @@ def _take(talk: RemoteTalk, line: str, *, as_json: bool) -> None:
 
 def served_models(http: httpx.Client) -> list[str]:
     """The names a server offers, its first first. Raises ``NetworkError``."""
-    with _told():
+    with _told(http):
         reply = http.get("/v1/models")
     if reply.status_code != 200:
         raise _refusal(reply)
-    names = [str(row.get("id")) for row in reply.json().get("data", []) if isinstance(row, dict)]
+    try:
+        names = [str(row["id"]) for row in reply.json()["data"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise NetworkError(f"{http.base_url} does not speak OpenAI's API", hint=_START) from error
     if not names:
         raise NetworkError("the server offers no model")
     return names
@@ -157,9 +161,9 @@ def _refusal(reply: httpx.Response) -> NetworkError:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _told(http: httpx.Client) -> Iterator[None]:
     """Errors of the connection in our words."""
     try:
         yield
     except httpx.HTTPError as error:
-        raise NetworkError(f"the server cannot be reached: {error}", hint="is `nomoat serve` running there?") from error
+        raise NetworkError(f"{http.base_url} cannot be reached: {error}", hint=_START) from error

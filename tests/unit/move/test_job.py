@@ -148,7 +148,9 @@ def test_every_row_of_the_trial_is_kept(settled: Settled) -> None:
     }  # fmt: skip
 
 
-def test_a_move_that_was_stopped_while_answering_goes_on_with_the_answers_it_has(store: Store, settled: Settled) -> None:
+def test_a_move_that_was_stopped_while_answering_goes_on_with_the_answers_it_has(
+    store: Store, settled: Settled
+) -> None:
     cut = move(dataclasses.replace(OPTIONS, max_steps=2), store)
     for record in cut:
         if isinstance(record, Progress) and record.stage == "the old stack answers" and record.done == 20:

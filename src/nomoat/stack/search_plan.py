@@ -38,7 +38,8 @@ class SearchPlan:
 
     def __str__(self) -> str:
         low, high = duration(self.seconds / _SPREAD), duration(self.seconds * _SPREAD)
-        tried = f"{self.weightings} weightings" + (f" and {self.steps} steps of learning" if self.steps else "")
+        tried = f"{self.weightings} weighting{'s' * (self.weightings > 1)}"
+        tried += f" and {self.steps} step{'s' * (self.steps > 1)} of learning" if self.steps else ""
         return f"{tried} will take about {duration(self.seconds)} ({low} to {high})"
 
 

@@ -10,19 +10,8 @@ from nomoat.serve.errors import RequestError
 
 _HTML = "text/html; charset=utf-8"
 _TITLES = {"chat": "nomoat", "arena": "nomoat arena", "jobs": "nomoat arena: jobs"}
-_TYPES = {
-    "page.css": "text/css; charset=utf-8",
-    "chat.css": "text/css; charset=utf-8",
-    "arena.css": "text/css; charset=utf-8",
-    "jobs.css": "text/css; charset=utf-8",
-    "jobs.js": "text/javascript; charset=utf-8",
-    "arena.js": "text/javascript; charset=utf-8",
-    "chat.js": "text/javascript; charset=utf-8",
-    "history.js": "text/javascript; charset=utf-8",
-    "stream.js": "text/javascript; charset=utf-8",
-    "text.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
-}
+_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_FOLDER = resources.files("nomoat").joinpath("web")
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -76,11 +65,12 @@ def _page(name: str) -> Response:
 
 
 def _file(name: str) -> Response:
-    kind = _TYPES.get(name)  # only names of this table are ever read
+    there = name in {part.name for part in _FOLDER.iterdir()}  # only what stands in the folder is ever read
+    kind = _TYPES.get(name[name.rfind(".") :]) if there else None
     if kind is None:
         raise RequestError(f"no page {name[:100]!r}", status=404, code="not_found")
     return Response(_read(name), media_type=kind, headers=_HEADERS)
 
 
 def _read(name: str) -> bytes:
-    return resources.files("nomoat").joinpath("web", name).read_bytes()
+    return _FOLDER.joinpath(name).read_bytes()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator
 from datetime import datetime
 
-from nomoat.core.errors import Interrupted, UsageError
+from nomoat.core.errors import Interrupted, NotFound, UsageError
 from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Store
 from nomoat.evening.diary import Diary, diary_path, open_diary
@@ -55,6 +55,10 @@ def _go(diary: Diary, store: Store) -> Generator[Record]:
         raise Interrupted(stop.message, hint=_way_on(diary.name)) from stop
     except KeyboardInterrupt as stop:
         raise Interrupted("stopped by you", hint=_way_on(diary.name)) from stop
+    except (NotFound, UsageError):
+        if not diary.results:
+            diary.close()  # going on with the same words would end here again
+        raise
 
 
 def _stages(diary: Diary, store: Store) -> Generator[Record]:

@@ -102,6 +102,12 @@ def test_what_cannot_be_gone_on_with_is_said(options: EveningOptions) -> None:
         next(resume_evening("sums", Store()))
 
 
+def test_an_evening_of_a_base_that_is_not_there_leaves_nothing_to_go_on_with(options: EveningOptions) -> None:
+    with pytest.raises(NotFound, match="no such file"):
+        list(evening(dataclasses.replace(options, base="./nothere.gguf"), Store()))
+    assert stopped(Store()) == []
+
+
 def test_rows_too_few_to_judge_with_are_refused_before_anything_is_written(options: EveningOptions) -> None:
     Path(options.rows).write_text(
         '{"prompt": "1 and 1?", "completion": "2"}\n{"prompt": "2 and 1?", "completion": "3"}\n'

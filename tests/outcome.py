@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from nomoat.core.records import Note, Record
+from nomoat.core.records import Done, Note, Record
 
 
 def outcome(records: Iterator[Record]) -> tuple[list[str], Any]:
@@ -18,3 +18,11 @@ def outcome(records: Iterator[Record]) -> tuple[list[str], Any]:
             return notes, end.value
         if isinstance(record, Note):
             notes.append(record.text)
+
+
+def finished(records: Iterator[Record]) -> tuple[Done, str]:
+    """The last record, which says that it is done, and the notes as one text."""
+    seen = list(records)
+    done = seen[-1]
+    assert isinstance(done, Done)
+    return done, "\n".join(record.text for record in seen if isinstance(record, Note))

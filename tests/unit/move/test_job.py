@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from nomoat.api import answer
 from nomoat.core.errors import UsageError
 from nomoat.core.files import sha256_file
-from nomoat.core.records import Done, Note, Progress, Record, Step
+from nomoat.core.records import Done, Progress, Step
 from nomoat.core.store import Store, read_lineage
 from nomoat.data.load import load_rows
 from nomoat.engine.names import CACHE_FOLDER, open_stack
@@ -22,6 +21,7 @@ from nomoat.judge.options import JudgeOptions
 from nomoat.move.job import move
 from nomoat.move.options import MoveOptions
 from nomoat.train.distil import TEACHER_FILE
+from outcome import finished
 
 WEIGHTS = "adapter_model.safetensors"
 OPTIONS = MoveOptions(
@@ -31,13 +31,6 @@ OPTIONS = MoveOptions(
 
 def moved(store: Store, **changes: object) -> tuple[Done, str]:
     return finished(move(dataclasses.replace(OPTIONS, **changes), store))  # type: ignore[arg-type]
-
-
-def finished(records: Iterator[Record]) -> tuple[Done, str]:
-    seen = list(records)
-    done = seen[-1]
-    assert isinstance(done, Done)
-    return done, "\n".join(record.text for record in seen if isinstance(record, Note))
 
 
 def old_bytes(store: Store) -> dict[str, str]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from safetensors.torch import load_file, save_file
 
 from adapters import random_adapter
 from nomoat.core.errors import AdapterMismatch, UsageError
-from nomoat.core.records import Done, Note, Record
 from nomoat.core.store import Store
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.cache import Layout
@@ -17,6 +15,7 @@ from nomoat.model.delta import Stack
 from nomoat.model.load import Base
 from nomoat.stack.extract import extract
 from nomoat.stack.merge import merge
+from outcome import finished
 from tiny import tiny_base
 
 TOKENS = torch.randint(3, 259, (24,), generator=torch.Generator().manual_seed(3))
@@ -32,13 +31,6 @@ def base(own_home: Path) -> Base:
     return tiny_base(own_home / "bases" / "tiny")
 
 
-def run(records: Iterator[Record]) -> tuple[Done, str]:
-    seen = list(records)
-    done = seen[-1]
-    assert isinstance(done, Done)
-    return done, "\n".join(record.text for record in seen if isinstance(record, Note))
-
-
 def logits(base: Base, worn: Stack = ()) -> torch.Tensor:
     with torch.no_grad():
         return base.decoder.logits(base.decoder(TOKENS, Layout([len(TOKENS)]), worn), worn)
@@ -48,8 +40,8 @@ def test_what_was_merged_is_extracted_whole(store: Store, base: Base) -> None:
     adapter = random_adapter(base, "one", 1, rank=3, target_modules=("q_proj", "down_proj", "embed_tokens"))
     with store.writing("adapters", "one") as folder:
         save_adapter(adapter, folder)
-    run(merge("tiny+one", store, name="tuned"))
-    done, _ = run(extract("models/tuned", "tiny", store, rank=3, name="found"))
+    finished(merge("tiny+one", store, name="tuned"))
+    done, _ = finished(extract("models/tuned", "tiny", store, rank=3, name="found"))
     found = base.load_adapter(store.find("adapters", "found"))
     assert set(found.deltas) >= set(adapter.deltas) - {"model.embed_tokens"}
     assert done.result["kept_energy"] > 1 - 1e-6
@@ -62,16 +54,16 @@ def test_a_lower_rank_says_what_it_keeps_and_tuned_norms_are_said(store: Store, 
     generator = torch.Generator().manual_seed(5)
     moved = {name: value + 0.01 * torch.randn(value.shape, generator=generator) for name, value in weights.items()}
     save_file(moved, tuned / "model.safetensors")
-    done, said = run(extract("full", "tiny", store, rank=4, name="found"))
+    done, said = finished(extract("full", "tiny", store, rank=4, name="found"))
     assert 0.1 < done.result["kept_energy"] < 0.9 and done.result["highest_rank"] == 4
     assert "norms or biases were tuned too" in said
 
 
 def test_the_same_model_and_another_shape_are_refused(store: Store, base: Base, own_home: Path) -> None:
     with pytest.raises(UsageError, match="nothing to extract"):
-        run(extract("tiny", "tiny", store, rank=4, name="found"))
+        finished(extract("tiny", "tiny", store, rank=4, name="found"))
     tiny_base(own_home / "bases" / "wide", intermediate_size=96)
     with pytest.raises(AdapterMismatch, match="down_proj"):
-        run(extract("wide", "tiny", store, rank=4, name="found"))
+        finished(extract("wide", "tiny", store, rank=4, name="found"))
     with pytest.raises(UsageError, match="--rank"):
-        run(extract("tiny", "tiny", store, rank=0, name="found"))
+        finished(extract("tiny", "tiny", store, rank=0, name="found"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch
 from adapters import dense, random_adapter, with_random_biases
 from nomoat.core.errors import AdapterMismatch, UsageError
 from nomoat.core.files import sha256_file
-from nomoat.core.records import Done, Note, Record
 from nomoat.core.store import Lineage, Parent, Store, read_lineage, write_lineage
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import Adapter
@@ -20,6 +18,7 @@ from nomoat.model.load import Base
 from nomoat.stack.job import open_parts, stack
 from nomoat.stack.methods import Mix, ties
 from nomoat.stack.options import CombineOptions
+from outcome import finished
 from tiny import tiny_base
 
 
@@ -40,13 +39,6 @@ def keep(store: Store, adapter: Adapter, licence: str = "") -> None:
         write_lineage(folder, Lineage(kind="adapters", name=adapter.name, licence=licence, parents=parents))
 
 
-def run(records: Iterator[Record]) -> tuple[Done, str]:
-    seen = list(records)
-    done = seen[-1]
-    assert isinstance(done, Done)
-    return done, "\n".join(record.text for record in seen if isinstance(record, Note))
-
-
 @pytest.mark.parametrize("options", [{}, {"rank": 2}, {"method": "knots_ties"}, {"method": "ties", "rank": 2}])
 def test_biases_are_combined_by_the_method_and_survive_compression(
     options: dict[str, Any], store: Store, own_home: Path
@@ -58,7 +50,7 @@ def test_biases_are_combined_by_the_method_and_survive_compression(
         second.deltas["model.layers.0.self_attn.k_proj"].lora_B.zero_()
     keep(store, first)
     keep(store, second)
-    run(stack(open_parts(store, ["scribe", "sql:0.5"]), CombineOptions(**options), store, name="both"))
+    finished(stack(open_parts(store, ["scribe", "sql:0.5"]), CombineOptions(**options), store, name="both"))
     both = base.load_adapter(store.find("adapters", "both")).deltas
     pair = [adapter.deltas["model.layers.0.self_attn.q_proj"].bias for adapter in (first, second)]
     assert pair[0] is not None and pair[1] is not None
@@ -75,7 +67,7 @@ def test_two_adapters_become_one_that_is_their_exact_sum(store: Store, base: Bas
     second = random_adapter(base, "sql", 2, rank=2, target_modules=("q_proj", "down_proj"), use_rslora=True)
     keep(store, first, "mit")
     keep(store, second, "apache-2.0 AND mit")
-    done, said = run(stack(open_parts(store, ["scribe", "sql:0.5"]), CombineOptions(), store, name="both"))
+    done, said = finished(stack(open_parts(store, ["scribe", "sql:0.5"]), CombineOptions(), store, name="both"))
     assert done.result["highest_rank"] == 5 and done.result["kept_energy"] == 1.0
     assert "exact, at rank 5" in said and "rank_pattern" in said
     both = dense(base.load_adapter(store.find("adapters", "both")), base)
@@ -88,7 +80,7 @@ def test_the_lineage_names_parents_licences_method_and_weights(store: Store, bas
     for name, seed, licence in (("scribe", 1, "mit"), ("sql", 2, "apache-2.0 AND mit")):
         keep(store, random_adapter(base, name, seed, rank=2), licence)
     options = CombineOptions(method="ties", rank=4, density=0.3)
-    run(stack(open_parts(store, ["scribe", "sql:0.5"]), options, store, name="both"))
+    finished(stack(open_parts(store, ["scribe", "sql:0.5"]), options, store, name="both"))
     folder = store.find("adapters", "both")
     lineage = read_lineage(folder)
     assert lineage is not None
@@ -107,10 +99,10 @@ def test_the_lineage_names_parents_licences_method_and_weights(store: Store, bas
 def test_compression_is_counted_and_an_energy_chooses_ranks(store: Store, base: Base) -> None:
     for seed in (1, 2):
         keep(store, random_adapter(base, f"a{seed}", seed, rank=4))
-    lost, said = run(stack(open_parts(store, ["a1", "a2"]), CombineOptions(rank=3), store, name="small"))
+    lost, said = finished(stack(open_parts(store, ["a1", "a2"]), CombineOptions(rank=3), store, name="small"))
     assert lost.result["highest_rank"] == 3 and lost.result["kept_energy"] < 1
     assert "compression keeps" in said
-    enough, _ = run(stack(open_parts(store, ["a1", "a2"]), CombineOptions(energy=0.95), store, name="enough"))
+    enough, _ = finished(stack(open_parts(store, ["a1", "a2"]), CombineOptions(energy=0.95), store, name="enough"))
     assert all(module["kept"] >= 0.95 for module in enough.result["modules"])
     assert enough.result["highest_rank"] < 8
 
@@ -121,9 +113,9 @@ def test_a_dora_is_refused_without_a_rank_and_taken_with_one(store: Store, base:
     keep(store, dora)
     opened = open_parts(store, ["plain", "dora"])
     with pytest.raises(UsageError, match="'dora' is a DoRA") as caught:
-        run(stack(opened, CombineOptions(), store, name="both"))
+        finished(stack(opened, CombineOptions(), store, name="both"))
     assert "--rank" in caught.value.hint
-    done, _ = run(stack(opened, CombineOptions(rank=32), store, name="both"))
+    done, _ = finished(stack(opened, CombineOptions(rank=32), store, name="both"))
     both, plain = dense(base.load_adapter(store.find("adapters", "both")), base), dense(opened.adapters[0], base)
     for module, matrix in dense(dora, base).items():
         torch.testing.assert_close(both[module], plain[module] + matrix, atol=1e-5, rtol=1e-4)
@@ -134,7 +126,7 @@ def test_adapters_that_cancel_leave_nothing(store: Store, base: Base) -> None:
     keep(store, random_adapter(base, "one", 1, rank=2))
     keep(store, random_adapter(base, "same", 1, rank=2))
     with pytest.raises(UsageError, match="nothing is left"):
-        run(stack(open_parts(store, ["one", "same:-1"]), CombineOptions(rank=2), store, name="none"))
+        finished(stack(open_parts(store, ["one", "same:-1"]), CombineOptions(rank=2), store, name="none"))
 
 
 def test_an_adapter_of_another_base_is_refused(store: Store, base: Base, own_home: Path) -> None:
@@ -148,7 +140,7 @@ def test_an_adapter_of_another_base_is_refused(store: Store, base: Base, own_hom
 def test_a_taken_name_is_refused_before_the_work(store: Store, base: Base) -> None:
     keep(store, random_adapter(base, "one", 1, rank=2))
     with pytest.raises(UsageError, match="there is an adapter 'one' already"):
-        run(stack(open_parts(store, ["one:0.5"]), CombineOptions(), store, name="one"))
+        finished(stack(open_parts(store, ["one:0.5"]), CombineOptions(), store, name="one"))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +156,7 @@ def test_a_taken_name_is_refused_before_the_work(store: Store, base: Base) -> No
 def test_options_that_make_no_sense_are_refused(options: CombineOptions, words: str, store: Store, base: Base) -> None:
     keep(store, random_adapter(base, "one", 1, rank=2))
     with pytest.raises(UsageError, match=words):
-        run(stack(open_parts(store, ["one"]), options, store, name="new"))
+        finished(stack(open_parts(store, ["one"]), options, store, name="new"))
 
 
 def test_what_is_drawn_depends_on_the_seed_alone(store: Store, base: Base) -> None:
@@ -172,6 +164,6 @@ def test_what_is_drawn_depends_on_the_seed_alone(store: Store, base: Base) -> No
         keep(store, random_adapter(base, f"a{seed}", seed, rank=2))
     opened = open_parts(store, ["a1", "a2"])
     for name, seed in (("x", 0), ("y", 0), ("z", 1)):
-        run(stack(opened, CombineOptions(method="dare", rank=4, seed=seed), store, name=name))
+        finished(stack(opened, CombineOptions(method="dare", rank=4, seed=seed), store, name=name))
     x, y, z = ((store.find("adapters", name) / "adapter_model.safetensors").read_bytes() for name in "xyz")
     assert x == y != z

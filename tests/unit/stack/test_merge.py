@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from safetensors.torch import save_file as save_torch
 import models
 from adapters import random_adapter, with_random_biases
 from nomoat.core.errors import AdapterMismatch, UnsupportedType, UsageError
-from nomoat.core.records import Done, Note, Record
 from nomoat.core.store import Lineage, Parent, Store, read_lineage, write_lineage
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import Adapter
@@ -25,6 +23,7 @@ from nomoat.model.delta import Stack
 from nomoat.model.load import Base, load_base
 from nomoat.stack.merge import merge
 from nomoat.stack.unmerge import unmerge
+from outcome import finished
 from tiny import tiny_base
 
 TOKENS = torch.randint(3, 259, (24,), generator=torch.Generator().manual_seed(3))
@@ -49,13 +48,6 @@ def keep(store: Store, adapter: Adapter) -> Adapter:
     return adapter
 
 
-def run(records: Iterator[Record]) -> tuple[Done, str]:
-    seen = list(records)
-    done = seen[-1]
-    assert isinstance(done, Done)
-    return done, "\n".join(record.text for record in seen if isinstance(record, Note))
-
-
 def logits(base: Base, worn: Stack = ()) -> torch.Tensor:
     with torch.no_grad():
         return base.decoder.logits(base.decoder(TOKENS, Layout([len(TOKENS)]), worn), worn)
@@ -64,7 +56,7 @@ def logits(base: Base, worn: Stack = ()) -> torch.Tensor:
 def test_a_merged_stack_computes_what_the_stack_computes(store: Store, base: Base) -> None:
     plain = keep(store, random_adapter(base, "plain", 1, rank=3, use_rslora=True))
     dora = keep(store, random_adapter(base, "dora", 2, rank=2, use_dora=True, target_modules=("q_proj",)))
-    done, _ = run(merge("tiny+plain:0.5+dora", store, name="folded"))
+    done, _ = finished(merge("tiny+plain:0.5+dora", store, name="folded"))
     folded = load_base(store.find("models", "folded"))
     torch.testing.assert_close(logits(folded), logits(base, ((plain, 0.5), (dora, 1.0))), atol=1e-4, rtol=1e-4)
     assert done.result["rounding"] < 1e-4
@@ -75,7 +67,7 @@ def test_a_merged_stack_computes_what_the_stack_computes(store: Store, base: Bas
 def test_adapters_on_a_tied_embedding_or_head_untie_it(store: Store, base: Base) -> None:
     for module in ("embed_tokens", "lm_head"):
         adapter = keep(store, random_adapter(base, module, 3, rank=3, target_modules=(module, "q_proj")))
-        run(merge(f"tiny+{module}", store, name=f"with-{module}"))
+        finished(merge(f"tiny+{module}", store, name=f"with-{module}"))
         folder = store.find("models", f"with-{module}")
         assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is False
         torch.testing.assert_close(logits(load_base(folder)), logits(base, ((adapter, 1.0),)), atol=2e-4, rtol=1e-4)
@@ -84,7 +76,7 @@ def test_adapters_on_a_tied_embedding_or_head_untie_it(store: Store, base: Base)
 def test_transformers_reads_a_merged_folder_with_the_same_logits(store: Store, base: Base) -> None:
     transformers = pytest.importorskip("transformers")
     adapter = keep(store, random_adapter(base, "words", 3, rank=3, target_modules=("embed_tokens", "down_proj")))
-    run(merge("tiny+words", store, name="folded"))
+    finished(merge("tiny+words", store, name="folded"))
     folder = store.find("models", "folded")
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.no_grad():
@@ -97,8 +89,8 @@ def test_unmerging_restores_float32_weights_to_the_bit(targets: tuple[str, ...],
     keep(store, random_adapter(base, "one", 1, rank=3, spread=0.2, target_modules=targets))
     keep(store, random_adapter(base, "two", 2, rank=2, spread=0.2, target_modules=targets))
     before = (base.path / WEIGHTS).read_bytes()
-    run(merge("tiny+one:0.7+two:-1.3", store, name="folded"))
-    run(unmerge("folded", store, name="restored"))
+    finished(merge("tiny+one:0.7+two:-1.3", store, name="folded"))
+    finished(unmerge("folded", store, name="restored"))
     restored = load_file(store.find("models", "restored") / WEIGHTS)
     original = load_file(base.path / WEIGHTS)
     assert set(restored) == set(original)
@@ -110,15 +102,15 @@ def test_unmerging_restores_float32_weights_to_the_bit(targets: tuple[str, ...],
 def test_biases_are_folded_in_and_taken_out_to_the_bit_where_the_base_has_them(store: Store, base: Base) -> None:
     own = keep(store, with_random_biases(random_adapter(base, "own", 1, rank=3), 1, "q_proj", "v_proj", spread=0.5))
     other = keep(store, with_random_biases(random_adapter(base, "other", 2, rank=2), 2, "q_proj"))
-    run(merge("tiny+own:0.7+other:-1.3", store, name="folded"))
+    finished(merge("tiny+own:0.7+other:-1.3", store, name="folded"))
     folded = load_base(store.find("models", "folded"))
     torch.testing.assert_close(logits(folded), logits(base, ((own, 0.7), (other, -1.3))), atol=3e-4, rtol=1e-4)
-    run(unmerge("folded", store, name="restored"))
+    finished(unmerge("folded", store, name="restored"))
     restored, original = load_file(store.find("models", "restored") / WEIGHTS), load_file(base.path / WEIGHTS)
     assert all(np.array_equal(restored[name].view(np.uint32), original[name].view(np.uint32)) for name in original)
     keep(store, with_random_biases(random_adapter(base, "up", 3, rank=2), 2, "up_proj"))
     with pytest.raises(UsageError, match="up_proj a bias, and tiny has none"):
-        run(merge("tiny+up", store, name="never"))
+        finished(merge("tiny+up", store, name="never"))
     assert store.names("models") == ["folded", "restored"]
 
 
@@ -128,10 +120,10 @@ def test_unmerging_16_bit_weights_comes_as_near_as_their_rounding(store: Store, 
     save_torch(stored, half.path / WEIGHTS)
     half = load_base(half.path, name="tiny")
     keep(store, random_adapter(half, "one", 1, rank=3))
-    done, said = run(merge("tiny+one", store, name="folded"))
+    done, said = finished(merge("tiny+one", store, name="folded"))
     assert 1e-4 < done.result["rounding"] < 0.2
     assert "BF16 loses" in said or done.result["rounding"] <= 0.01
-    _, said = run(unmerge("folded", store, name="restored"))
+    _, said = finished(unmerge("folded", store, name="restored"))
     assert "not to the bit" in said
     merged = load_torch(store.find("models", "folded") / WEIGHTS)
     for name, value in load_torch(store.find("models", "restored") / WEIGHTS).items():
@@ -143,7 +135,7 @@ def test_unmerging_16_bit_weights_comes_as_near_as_their_rounding(store: Store, 
 
 def test_float32_can_be_asked_for_where_the_base_is_16_bit(store: Store, base: Base) -> None:
     keep(store, random_adapter(base, "one", 1, rank=3))
-    run(merge("tiny+one", store, name="folded", dtype="BF16"))
+    finished(merge("tiny+one", store, name="folded", dtype="BF16"))
     kinds = {name: value.dtype for name, value in load_torch(store.find("models", "folded") / WEIGHTS).items()}
     assert kinds["model.layers.0.mlp.up_proj.weight"] == torch.bfloat16
     assert kinds["model.norm.weight"] == torch.float32
@@ -158,7 +150,7 @@ def test_shards_and_their_index_stay_as_they_are(store: Store, base: Base) -> No
     places = {name: f"model-{place % 2}.safetensors" for place, name in enumerate(names)}
     (base.path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     (base.path / WEIGHTS).unlink()
-    run(merge("tiny+one", store, name="folded"))
+    finished(merge("tiny+one", store, name="folded"))
     folder = store.find("models", "folded")
     assert sorted(path.name for path in folder.glob("model-*.safetensors")) == [
         "model-0.safetensors", "model-1.safetensors",
@@ -169,26 +161,26 @@ def test_shards_and_their_index_stay_as_they_are(store: Store, base: Base) -> No
 def test_what_cannot_be_merged_or_unmerged_is_refused(store: Store, base: Base, own_home: Path) -> None:
     adapter = keep(store, random_adapter(base, "one", 1, rank=2))
     with pytest.raises(UsageError, match="wears no adapter"):
-        run(merge("tiny", store, name="folded"))
-    run(merge("tiny+one", store, name="folded"))
+        finished(merge("tiny", store, name="folded"))
+    finished(merge("tiny+one", store, name="folded"))
     with pytest.raises(UsageError, match="exists already"):
-        run(merge("tiny+one", store, name="folded"))
+        finished(merge("tiny+one", store, name="folded"))
     with pytest.raises(UsageError, match="was not merged here"):
         (store.find("models", "folded") / "nomoat.json").rename(own_home / "aside.json")
-        run(unmerge("folded", store, name="restored"))
+        finished(unmerge("folded", store, name="restored"))
     (own_home / "aside.json").rename(store.find("models", "folded") / "nomoat.json")
     with torch.no_grad():
         next(iter(adapter.parameters().values())).add_(1.0)
     save_adapter(adapter, store.find("adapters", "one"))
     with pytest.raises(AdapterMismatch, match="changed since"):
-        run(unmerge("folded", store, name="restored"))
+        finished(unmerge("folded", store, name="restored"))
 
 
 def test_a_dora_is_merged_but_not_taken_out_again(store: Store, base: Base) -> None:
     keep(store, random_adapter(base, "dora", 2, rank=2, use_dora=True))
-    run(merge("tiny+dora", store, name="folded"))
+    finished(merge("tiny+dora", store, name="folded"))
     with pytest.raises(UsageError, match="is a DoRA"):
-        run(unmerge("folded", store, name="restored"))
+        finished(unmerge("folded", store, name="restored"))
 
 
 @pytest.mark.real
@@ -196,6 +188,6 @@ def test_a_quantized_base_is_refused_with_what_to_do(store: Store) -> None:
     path = models.path("smollm2")
     keep(store, random_adapter(load_base(path, name="smollm2"), "one", 1, rank=1, target_modules=("q_proj",)))
     with pytest.raises(UnsupportedType, match="quantized") as caught:
-        run(merge(f"{path}+one", store, name="folded"))
+        finished(merge(f"{path}+one", store, name="folded"))
     assert "Hugging Face folder" in caught.value.hint
     assert store.names("models") == []

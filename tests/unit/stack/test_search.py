@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nomoat.core.errors import UsageError
-from nomoat.core.records import Done, Note, Record
+from nomoat.core.records import Done, Record
 from nomoat.core.store import Store, read_lineage
 from nomoat.engine.score import loss
 from nomoat.stack.artefact import WEIGHTS_FILE, WEIGHTS_PICTURE
@@ -24,6 +24,7 @@ from nomoat.stack.search_plan import Timing, plan_search
 from nomoat.stack.skills import read_skills, shares_kept
 from nomoat.train.options import TuneOptions
 from nomoat.train.tune import tune
+from outcome import finished
 from tiny import tiny_folder
 
 
@@ -64,14 +65,7 @@ def searched(opened: OpenStack, options: SkillOptions, store: Store) -> tuple[Do
     def records() -> Iterator[Record]:
         found.append((yield from search(opened, options, store)))
 
-    return *run(records()), found[0]
-
-
-def run(records: Iterator[Record]) -> tuple[Done, str]:
-    seen = list(records)
-    done = seen[-1]
-    assert isinstance(done, Done)
-    return done, "\n".join(record.text for record in seen if isinstance(record, Note))
+    return *finished(records()), found[0]
 
 
 def skills_of(store: Store, opened: OpenStack, split: str = "valid") -> tuple:
@@ -85,7 +79,7 @@ def skills_of(store: Store, opened: OpenStack, split: str = "valid") -> tuple:
 
 
 def test_the_report_has_every_subset_and_says_what_is_left_of_each_gain(store: Store, opened: OpenStack) -> None:
-    done, _ = run(report(opened, SkillOptions(limit=8), store))
+    done, _ = finished(report(opened, SkillOptions(limit=8), store))
     scores = done.result["scores"]
     assert [(skill["adapter"], skill["data"], skill["unit"]) for skill in scores["skills"]] == [
         ("count", "counts", NATS), ("colour", "colours", NATS),
@@ -116,7 +110,7 @@ def test_the_search_loses_less_than_the_naive_sum_and_what_it_found_is_saved_as_
     assert all(min(each["kept"]) >= 0.95 for each in result["within"])
     again = shares_kept([loss(opened.base, skill.rows, found.worn)[0] for skill in valid], bare, alone)
     assert again == pytest.approx(result["kept_valid"], abs=2e-3)
-    made, _ = run(stack(found, CombineOptions(), store, name="both", replace=True))
+    made, _ = finished(stack(found, CombineOptions(), store, name="both", replace=True))
     together = opened.base.load_adapter(store.find("adapters", "both"))
     one = shares_kept([loss(opened.base, skill.rows, ((together, 1.0),))[0] for skill in valid], bare, alone)
     assert one == pytest.approx(again, abs=1e-4)
@@ -130,7 +124,7 @@ def test_finer_weights_are_written_beside_the_adapter_as_figures_and_as_a_pictur
     values = [0.5 + 0.01 * place for place in range(grid.count)]
     finer = found_coefficients(grid, torch.tensor(values))
     found = dataclasses.replace(opened, worn=weighted(grid, torch.tensor(values)), coefficients=finer)
-    done, _ = run(stack(found, CombineOptions(), store, name="fine", replace=True))
+    done, _ = finished(stack(found, CombineOptions(), store, name="fine", replace=True))
     assert done.path is not None and (done.path / WEIGHTS_PICTURE).read_bytes().startswith(b"\x89PNG")
     figures = json.loads((done.path / WEIGHTS_FILE).read_text())
     assert figures["grain"] == "module" and len(figures["shares"]["count"]) == 14
@@ -170,10 +164,10 @@ def test_a_plan_does_what_was_asked_or_what_fits_into_the_time() -> None:
 
 
 def test_data_sets_can_be_named_and_missing_ones_are_said(store: Store, opened: OpenStack) -> None:
-    done, _ = run(report(opened, SkillOptions(limit=4, data=("colours", "counts")), store))
+    done, _ = finished(report(opened, SkillOptions(limit=4, data=("colours", "counts")), store))
     assert [skill["data"] for skill in done.result["scores"]["skills"]] == ["colours", "counts"]
     with pytest.raises(UsageError, match="1 data sets for 2 adapters"):
-        run(report(opened, SkillOptions(data=("counts",)), store))
+        finished(report(opened, SkillOptions(data=("counts",)), store))
 
 
 def test_a_skill_that_gains_nothing_has_nothing_to_keep() -> None:
@@ -194,4 +188,4 @@ def test_options_that_make_no_sense_are_refused(
     options: SkillOptions, said: str, store: Store, opened: OpenStack
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        run(search(opened, options, store))
+        finished(search(opened, options, store))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 
 from nomoat.core.errors import UsageError
 from nomoat.core.files import sha256_file
-from nomoat.core.records import Done, Note, Record, Step
+from nomoat.core.records import Step
 from nomoat.core.store import Store, read_lineage
 from nomoat.engine.names import open_stack
 from nomoat.engine.score import loss
@@ -23,6 +22,7 @@ from nomoat.train.options import TuneOptions, check
 from nomoat.train.orthogonal import orthogonality
 from nomoat.train.rehearsal import RESERVOIR, reservoir
 from nomoat.train.tune import resume, tune
+from outcome import finished
 from tiny import tiny_folder
 
 WEIGHTS = "adapter_model.safetensors"
@@ -51,13 +51,6 @@ def options(**changes: object) -> TuneOptions:
 
 def second(**changes: object) -> TuneOptions:
     return options(**{"data": "digits", "on": "tiny+first:0.8", "name": "second", **changes})
-
-
-def finished(records: Iterator[Record]) -> tuple[Done, str]:
-    seen = list(records)
-    done = seen[-1]
-    assert isinstance(done, Done)
-    return done, "\n".join(record.text for record in seen if isinstance(record, Note))
 
 
 def prepared(settings: TuneOptions, store: Store) -> Job:

@@ -1,8 +1,8 @@
 // The C functions that Python calls: stored blocks to float32, and products with stored blocks.
 //
 // The kernels are compiled three times, for AVX-512, for AVX2 and for any machine, and chosen at run time; few.cpp has
-// the products for machines with tiles. All three give the same bits in nm_expand: every operation is rounded by itself (-ffp-contract=off). Only the sums of
-// nm_matmul_small use fused multiply-add where the machine has it.
+// the products for machines with tiles. All three give the same bits in nm_expand: every operation is rounded by
+// itself (-ffp-contract=off). Only the sums of nm_matmul_small use fused multiply-add where the machine has it.
 
 #include <algorithm>
 #include <cmath>

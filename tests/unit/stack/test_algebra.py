@@ -7,6 +7,7 @@ import torch
 
 from adapters import dense, random_adapter, saved
 from nomoat.core.errors import AdapterMismatch, UsageError
+from nomoat.formats.peft_config import MAX_RANK
 from nomoat.model.adapters import Adapter
 from nomoat.model.cache import Layout
 from nomoat.model.delta import Stack
@@ -110,8 +111,9 @@ def test_adapters_of_two_bases_are_refused_by_their_fingerprints(base: Base, tmp
 def test_nothing_and_too_much_are_refused(base: Base) -> None:
     with pytest.raises(UsageError, match="nothing is left"):
         made(base, weighted_sum([({}, 1.0)]))
-    tall = Update(torch.zeros(5000, 32), torch.zeros(32, 5000))
-    with pytest.raises(UsageError, match="rank 5,000") as caught:
+    rank = MAX_RANK + 1
+    tall = Update(torch.zeros(rank, 32), torch.zeros(32, rank))
+    with pytest.raises(UsageError, match=f"rank {rank:,}") as caught:
         made(base, {"model.layers.0.self_attn.q_proj": tall})
     assert "--rank" in caught.value.hint
 

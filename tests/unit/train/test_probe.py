@@ -43,6 +43,21 @@ def test_it_measures_what_pieces_take_and_leaves_no_gradient() -> None:
     assert PARAMETERS["w"].grad is None and torch.equal(PARAMETERS["w"].data, torch.ones(3))
 
 
+def test_the_first_run_of_a_size_is_left_out_where_another_followed() -> None:
+    """It meets fresh memory, which a run of hours does once."""
+    met: set[int] = set()
+
+    def loss(piece: int) -> Tensor:
+        if piece not in met:
+            time.sleep(0.3)
+        met.add(piece)
+        return sleepy(piece)
+
+    found = run(probe(loss, PARAMETERS, SAMPLES, NOTHING, budget_s=5.0, memory_limit_bytes=1 << 50))
+    assert {measure.work.tokens for measure in found.measures} == {10, 20, 50}
+    assert max(measure.seconds for measure in found.measures) < 0.3
+
+
 def test_a_piece_that_would_break_the_budget_is_not_run() -> None:
     sizes: list[int] = []
 

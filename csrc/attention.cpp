@@ -13,6 +13,7 @@
 #include "bfloat16.h"
 #include "platform.h"
 #include "pool.h"
+#include "subnormals.h"
 
 namespace nomoat {
 namespace {
@@ -106,6 +107,7 @@ struct Tasks {
 };
 
 void do_tasks(void* context, int64_t begin, int64_t end) {
+    [[maybe_unused]] const SubnormalsAsZero as_zero;
     Tasks& tasks = *static_cast<Tasks*>(context);
     const Attention& job = *tasks.forward;
     const int64_t group = job.heads / job.kv_heads, share = group / tasks.parts;

@@ -179,6 +179,16 @@ def test_on_tiles_too_a_document_read_in_parts_is_the_document(window: int | Non
         assert torch.equal(part, whole[start:])
 
 
+def test_far_tokens_of_hardly_any_weight_change_nothing_and_leave_the_thread_as_it_was() -> None:
+    """Weights down to 1e-45, which the kernel takes as zero; elsewhere such numbers stay numbers."""
+    q, k, v = inputs((200,), 2, 1, 16)
+    q, shape = q * 12, Shape((200,), 1.0)
+    found, exact = (with_gradients(q, k, v, shape, exact=exact) for exact in (False, True))
+    for ours, theirs in zip(found, exact):
+        torch.testing.assert_close(ours, theirs.float(), atol=1e-3, rtol=1e-4)
+    assert (torch.full((64,), 1e-40) * 0.5).min() > 0
+
+
 def test_shapes_that_do_not_fit_are_refused() -> None:
     if not SETS:
         pytest.skip("the compiled kernels are not built")

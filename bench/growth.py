@@ -241,7 +241,7 @@ def draw(results: dict[str, dict[str, Any]], args: argparse.Namespace) -> None:
         "length": f"tokens in a document ({model}, rank 16)",
         "rank": f"rank ({model}, 512 tokens)",
         "threads": f"threads ({model})",
-        "size": "million weights (rank 16)",
+        "size": "weights (rank 16)",
     }
     for place, (panel, points) in enumerate(panels(model, threads, args.precisions).items(), 1):
         axes = figure.add_subplot(2, 2, place)
@@ -259,6 +259,10 @@ def draw(results: dict[str, dict[str, Any]], args: argparse.Namespace) -> None:
             axes.set_xscale("log", base=2 if panel != "size" else 10)
         else:
             axes.set_xticks(range(1, threads + 1))
+        if panel == "size":
+            names = {parameters(name): name for name in SHAPES if name != "tiny"}
+            axes.set_xticks(list(names), labels=list(names.values()))
+            axes.minorticks_off()
         axes.grid(alpha=0.25)
     figure.axes[0].legend(frameon=False)
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator
-from typing import TypeVar
 
 import pytest
 import torch
@@ -22,18 +20,8 @@ from nomoat.stack.coefficients import alike, from_shares, grid_of, weighted
 from nomoat.stack.fit import Fitting, fit
 from nomoat.stack.skill_loss import Gain, SkillBatches, lost_shares, piece_of, smooth_cost
 from nomoat.train.state import Cursor
+from outcome import outcome
 from tiny import tiny_base
-
-T = TypeVar("T")
-
-
-def ended(steps: Generator[object, None, T]) -> T:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: T = end.value
-            return found
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +75,7 @@ def test_skills_that_collide_layer_by_layer_are_kept_by_a_weight_for_each_layer_
     costs = {}
     for grain in ("adapter", "layer", "module"):
         ready = fitting(base, adapters, gains, grain)
-        values = ended(fit(ready, alike(adapters, [0.5, 0.5]), steps=50, deadline=math.inf))
+        values = outcome(fit(ready, alike(adapters, [0.5, 0.5]), steps=50, deadline=math.inf))[1]
         assert values is not None
         worn = weighted(ready.grid, values)
         kept = [1 - (loss(base, gain.rows, worn)[0] * n - sum(gain.alone)) / (n * gain.gain)
@@ -100,7 +88,7 @@ def test_skills_that_collide_layer_by_layer_are_kept_by_a_weight_for_each_layer_
 def test_what_does_not_help_the_rows_held_back_is_not_taken(base: Base, planted: Worn, gains: tuple[Gain, ...]) -> None:
     adapters = [adapter for adapter, _ in planted]
     ready = fitting(base, adapters, gains, "adapter")  # at 1 and 1 nothing can be better but by luck
-    values = ended(fit(ready, alike(adapters, [1.0, 1.0]), steps=2, deadline=math.inf))
+    values = outcome(fit(ready, alike(adapters, [1.0, 1.0]), steps=2, deadline=math.inf))[1]
     assert values is None or (values - 1).abs().max() < 0.2
 
 

@@ -24,8 +24,8 @@ from nomoat.export.job import export as _export
 from nomoat.export.options import ExportOptions as ExportOptions
 from nomoat.hub.pull import pull as _pull
 from nomoat.hub.sources import PullOptions as PullOptions
-from nomoat.judge.against import against as _against
 from nomoat.judge.compare import judge as _judge
+from nomoat.judge.duel import duel as _duel
 from nomoat.judge.examine import examine as _examine
 from nomoat.judge.grade import grade as _grade
 from nomoat.judge.options import JudgeOptions as JudgeOptions
@@ -164,7 +164,7 @@ def school(options: SchoolOptions, *, show: Show | None = None, store: Store | N
 
 def duel(options: DuelOptions, *, show: Show | None = None, store: Store | None = None) -> Any:
     """Two models on the same questions before a judge. Returns the win rates, or why they are withheld."""
-    return _finish(_against(options, store or Store()), show)
+    return _finish(_duel(options, store or Store()), show)
 
 
 def export(options: ExportOptions, *, show: Show | None = None, store: Store | None = None) -> Any:

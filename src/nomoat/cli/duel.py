@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, env: Environment) -> int:
     """Let them answer, judge, and print the exam and the win rate. Ends with 1 where the rate is withheld."""
-    from nomoat.judge.against import against
+    from nomoat.judge.duel import duel
 
-    done = finished(against(read_flags(args, DuelOptions), env.store), env, json_lines=args.json)
+    done = finished(duel(read_flags(args, DuelOptions), env.store), env, json_lines=args.json)
     if not args.json:
         print_exam(done.result["exam"], env)
         print_duel(done.result, env)

@@ -55,6 +55,12 @@ class Exam:
     def failed(self) -> list[Part]:
         return [part for part in self.parts if not part.passed]
 
+    @property
+    def withheld(self) -> str:
+        """Why no number of this judge is to be shown; empty where it passed."""
+        reasons = "; ".join(f"{part.name}: {part.remedy}" for part in self.failed)
+        return f"the judge failed its exam ({reasons})" if reasons else ""
+
     def as_dict(self) -> dict[str, Any]:
         parts = [{**dataclasses.asdict(part), "share": part.share.as_dict()} for part in self.parts]
         return {"passed": self.passed, "agreement": self.agreement.as_dict(), "parts": parts}

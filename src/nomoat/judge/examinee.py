@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator
-from typing import Final
+from collections.abc import Callable, Generator, Sequence
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from nomoat.core.errors import UsageError
@@ -22,6 +22,7 @@ from nomoat.judge.reward import is_reward_model, reward_fits, reward_judge
 _LONGEST: Final = 60_000  # characters that an endpoint is sent for one verdict
 Reads = Callable[[tuple[Message, ...], str, int], bool]
 """Whether a judge can read a conversation with these answers whole, and has that many tokens left to write."""
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +50,19 @@ def local(subject: Subject) -> Examinee:
 def reads_of(subject: Subject) -> Reads:
     """By the tokens of the judge's own prompt."""
     return lambda messages, answers, room: fits(subject, messages, answers, room=room)
+
+
+def within_context(items: Sequence[_T], fits: Callable[[_T], bool], what: str) -> Generator[Record, None, list[_T]]:
+    """The items that the judge can read; says how many it cannot. Raises ``UsageError`` where it can read none."""
+    kept = [each for each in items if fits(each)]
+    if not kept:
+        raise UsageError(f"not one of the {what} fits into the judge's context", hint="a judge with a longer one")
+    if len(kept) < len(items):
+        left = len(items) - len(kept)
+        yield Note(
+            f"{left} of {len(items)} {what} are left out: they do not fit into the judge's context", warning=True
+        )
+    return kept
 
 
 def open_judge(store: Store, word: str) -> Generator[Record, None, Examinee]:

@@ -14,17 +14,17 @@ from nomoat.core.errors import UsageError
 from nomoat.core.records import Done, Record, Saved
 from nomoat.core.store import Store
 from nomoat.engine.names import open_stack
-from nomoat.judge import mt_bench
 from nomoat.judge.contest import Said, answered, contestant_name, read_topics
-from nomoat.judge.examine import labelled_pairs
-from nomoat.judge.examinee import reads_of
+from nomoat.judge.examine import sit_exam
+from nomoat.judge.examinee import Examinee, reads_of, within_context
 from nomoat.judge.familiar import own_words
 from nomoat.judge.grading import Exhibit, Rubric, asks, grading_judge, ratings
-from nomoat.judge.manner import examined, room_for
+from nomoat.judge.manner import room_for
 from nomoat.judge.measure import Subject
 from nomoat.judge.mt_bench import Score
 from nomoat.judge.prometheus import read_labelled
 from nomoat.judge.reward import is_reward_model
+from nomoat.judge.saved import save_scores
 from nomoat.judge.statistics import bootstrap, rank_correlation
 from nomoat.judge.topics import Topic, all_said
 from nomoat.judge.verdict_options import GradeOptions
@@ -48,52 +48,51 @@ def grade(options: GradeOptions, store: Store) -> Generator[Record]:
             f"{options.judge} is a reward model: its numbers have no scale and follow no rubric",
             hint="nomoat duel and nomoat rank compare by it",
         )
-    labelled, _ = labelled_pairs(store, options.pairs, reads_of(judge), options.exam_limit, room_for(options.verdict))
-    _, passed, manner = yield from examined(
-        lambda each: grading_judge(judge, rubric, written=each == "written"),
-        options.verdict,
-        labelled,
-        options.seed,
-        own_words(judge),
+    grader = Examinee(
+        lambda manner: grading_judge(judge, rubric, written=manner == "written"), reads_of(judge), own_words(judge)
     )
-    written = manner == "written"
+    sat = yield from sit_exam(
+        grader, store, options.pairs, manner=options.verdict, limit=options.exam_limit, seed=options.seed
+    )
+    written = sat.manner == "written"
     agreement = yield from _beside_labels(judge, rubric, options, written)
     name = contestant_name(options.model)
     said = yield from answered(options.model, topics, store, max_tokens=options.max_tokens, max_batch=options.max_batch)
-    scores, skipped = yield from _rated(judge, rubric, topics, said, name, written)
-    failed = "; ".join(f"{part.name}: {part.remedy}" for part in passed.failed)
+    scores = yield from _rated(judge, rubric, topics, said, name, written)
     result = {
         "model": name,
         "judge": options.judge,
-        "verdict": manner,
+        "verdict": sat.manner,
         "scale": [rubric.lowest, rubric.highest],
         "data": Path(options.data).name,
         "questions": len({each.question for each in scores}),
-        "skipped": skipped,
-        "exam": passed.as_dict(),
+        "skipped": sum(topic.turns for topic in topics) - len(scores),
+        "exam": sat.exam.as_dict(),
         "labels": agreement,
-        "withheld": f"the judge failed its exam ({failed})" if failed else "",
-        "means": {} if failed else _means(scores, {topic.key: topic.category for topic in topics}, options.seed),
+        "withheld": sat.exam.withheld,
+        "means": _means(scores, topics, options.seed) if sat.exam.passed else {},
         "ratings": [dataclasses.asdict(each) for each in scores],
     }
     if options.save:
-        yield Saved(_save(Path(options.save).expanduser(), name, said, scores, options.judge), "answers and ratings")
+        folder = Path(options.save).expanduser()
+        save_scores(folder, name, said, scores, options.judge)
+        yield Saved(folder, "answers and ratings")
     yield Done("grade", None, result)
 
 
 def _rated(
     judge: Subject, rubric: Rubric, topics: Sequence[Topic], said: Said, name: str, written: bool
-) -> Generator[Record, None, tuple[list[Score], int]]:
-    """Ratings of every turn that the judge can read, and how many it cannot."""
-    shown = [(topic, turn) for topic in topics if topic.key in said for turn in range(topic.turns)]
-    exhibits = [_exhibit(topic, turn, said[topic.key]) for topic, turn in shown]
-    readable = [place for place, each in enumerate(exhibits) if _fits(judge, each, rubric, written)]
-    if not readable:
-        raise UsageError("not one answer fits into the judge's context", hint="a judge with a longer one")
-    found = yield from ratings(judge, rubric, [exhibits[place] for place in readable], written=written)
-    places = [shown[place] for place in readable]
-    scores = [Score(topic.key, turn + 1, name, round(rate, 4)) for (topic, turn), rate in zip(places, found)]
-    return scores, len(shown) - len(readable)
+) -> Generator[Record, None, list[Score]]:
+    """Ratings of every turn that the judge can read. Raises ``UsageError`` where it can read none."""
+    shown = [
+        (topic.key, turn, _exhibit(topic, turn, said[topic.key]))
+        for topic in topics
+        if topic.key in said
+        for turn in range(topic.turns)
+    ]
+    kept = yield from within_context(shown, lambda each: _fits(judge, each[2], rubric, written), "answers")
+    found = yield from ratings(judge, rubric, [exhibit for _, _, exhibit in kept], written=written)
+    return [Score(key, turn + 1, name, round(rate, 4)) for (key, turn, _), rate in zip(kept, found)]
 
 
 def rubric_of(path: str, scale: str) -> Rubric:
@@ -142,8 +141,9 @@ def _fits(judge: Subject, exhibit: Exhibit, rubric: Rubric, written: bool) -> bo
     )
 
 
-def _means(scores: Sequence[Score], categories: dict[str, str], seed: int) -> dict[str, dict[str, float]]:
+def _means(scores: Sequence[Score], topics: Sequence[Topic], seed: int) -> dict[str, dict[str, float]]:
     """Mean ratings: over all, by turn and by category; questions are resampled, since their turns go together."""
+    categories = {topic.key: topic.category for topic in topics}
     groups: dict[str, dict[str, list[float]]] = {"all": {}}
     several = len({each.turn for each in scores}) > 1
     for each in scores:
@@ -156,10 +156,3 @@ def _means(scores: Sequence[Score], categories: dict[str, str], seed: int) -> di
         sizes = np.array([float(len(each)) for each in questions.values()])
         means[name] = bootstrap(sums, sizes, seed=seed).as_dict()
     return means
-
-
-def _save(folder: Path, name: str, said: Said, scores: Sequence[Score], judge: str) -> Path:
-    mt_bench.write_answers(folder / "model_answer" / f"{Path(name).name}.jsonl", name, said)
-    path = folder / "model_judgment" / f"{Path(judge).name}_single.jsonl"
-    mt_bench.write_scores(path, scores, judge, "nomoat-single")
-    return folder

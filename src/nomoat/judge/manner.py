@@ -80,7 +80,7 @@ def examined(
         said = ", ".join(f"{name} {result.agreement.value:.0%}" for _, result, name in found)
         yield Note(f"verdicts by {best[2]}: agreement with the labels {said}")
     if not best[1].passed:
-        yield Note("the judge failed its exam: " + "; ".join(part.remedy for part in best[1].failed), warning=True)
+        yield Note(best[1].withheld, warning=True)
     return best
 
 

@@ -41,6 +41,11 @@ class Pair:
     second: str
     reference: str = ""
 
+    @property
+    def texts(self) -> str:
+        """All that a judge has to read besides the conversation."""
+        return self.first + self.second + self.reference
+
     def swapped(self) -> Pair:
         return Pair(self.messages, self.second, self.first, self.reference)
 

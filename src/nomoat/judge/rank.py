@@ -13,19 +13,18 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from nomoat.core.errors import DataError, UsageError
-from nomoat.core.records import Done, Note, Record, Saved
+from nomoat.core.errors import DataError
+from nomoat.core.records import Done, Record, Saved
 from nomoat.core.store import Store
-from nomoat.judge.against import sit_exam
 from nomoat.judge.contest import Said, chosen, read_given, read_topics
 from nomoat.judge.exam import Exam
+from nomoat.judge.examine import sit_exam
 from nomoat.judge.examinee import open_judge
 from nomoat.judge.given import battles_of, rates_against
-from nomoat.judge.manner import room_for
-from nomoat.judge.pairwise import Pair, verdicts
+from nomoat.judge.matches import Match, judged, match_of
 from nomoat.judge.ratings import Battle, Ratings, Winner, rate
-from nomoat.judge.saved import Judged, save_contest
-from nomoat.judge.topics import Topic, pair_of
+from nomoat.judge.saved import save_contest
+from nomoat.judge.topics import Topic
 from nomoat.judge.verdict_options import RankOptions
 
 
@@ -40,10 +39,8 @@ def rank(options: RankOptions, store: Store) -> Generator[Record]:
         battles = battles_of(path)
         result["against"] = [dataclasses.asdict(each) for each in rates_against(path, seed=options.seed)]
     else:
-        battles, passed = yield from _judged(path, options, store)
-        failed = "; ".join(f"{part.name}: {part.remedy}" for part in passed.failed)
-        result["exam"] = passed.as_dict()
-        result["withheld"] = f"the judge failed its exam ({failed})" if failed else ""
+        battles, exam = yield from _judged(path, options, store)
+        result |= {"exam": exam.as_dict(), "withheld": exam.withheld}
     result["battles"] = len(battles)
     if not result["withheld"]:
         result |= _table(rate(battles, prior=options.prior, seed=options.seed))
@@ -56,50 +53,23 @@ def _judged(path: Path, options: RankOptions, store: Store) -> Generator[Record,
     said = {model: each for model, each in said.items() if each}
     if len(said) < 2:
         raise DataError(f"answers of {len(said)} models to these questions: a ranking takes two", file=path)
-    examinee = yield from open_judge(store, options.judge)
-    judge, passed, manner = yield from sit_exam(
-        examinee, store, options.pairs, options.exam_limit, options.verdict, options.seed
+    judge = yield from open_judge(store, options.judge)
+    sat = yield from sit_exam(
+        judge, store, options.pairs, manner=options.verdict, limit=options.exam_limit, seed=options.seed
     )
-    drawn = _draw(topics, said, options)
-    room = room_for(manner)
-    kept = [each for each in drawn if examinee.reads(each.pair.messages, each.read, room)]
-    if len(kept) < len(drawn):
-        left = len(drawn) - len(kept)
-        yield Note(f"{left} drawn pairs are left out: they do not fit into the judge's context", warning=True)
-    if not kept:
-        raise UsageError("not one pair of answers fits into the judge's context", hint="a judge with a longer one")
-    found = yield from verdicts(judge, [each.pair for each in kept])
-    judged = [
-        (each.first, each.second, Judged(each.topic, each.turn, each.pair, verdict))
-        for each, verdict in zip(kept, found)
-    ]
+    found = yield from judged(sat, _draw(topics, said, options))
     if options.save:
         folder = Path(options.save).expanduser()
-        save_contest(folder, {}, judged, options.judge)
+        save_contest(folder, {}, found, options.judge)
         yield Saved(folder, "verdicts")
-    return [Battle(a, b, _WINNERS[each.verdict.winner]) for a, b, each in judged], passed
+    battles = [Battle(each.match.model_a, each.match.model_b, _WINNERS[each.verdict.winner]) for each in found]
+    return battles, sat.exam
 
 
 _WINNERS: Final[dict[str, Winner]] = {"first": "model_a", "second": "model_b", "tie": "tie"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Drawn:
-    """A pair of answers that was drawn: two models, one turn of one topic."""
-
-    first: str
-    second: str
-    topic: Topic
-    turn: int
-    pair: Pair
-
-    @property
-    def read(self) -> str:
-        """All that the judge has to read besides the conversation."""
-        return self.pair.first + self.pair.second + self.pair.reference
-
-
-def _draw(topics: Sequence[Topic], said: Mapping[str, Said], options: RankOptions) -> list[_Drawn]:
+def _draw(topics: Sequence[Topic], said: Mapping[str, Said], options: RankOptions) -> list[Match]:
     """Pairs of models in turn, in an order drawn anew for each round, on turns drawn at random."""
     rng = random.Random(options.seed)
     meetings = {
@@ -109,13 +79,12 @@ def _draw(topics: Sequence[Topic], said: Mapping[str, Said], options: RankOption
     order = [pair for pair, common in meetings.items() if common]
     if not order:
         raise DataError("no two models answered the same question", hint="give answers to one list of questions")
-    drawn: list[_Drawn] = []
+    drawn: list[Match] = []
     while len(drawn) < options.battles:
         rng.shuffle(order)
         for a, b in order[: options.battles - len(drawn)]:
             topic = rng.choice(meetings[a, b])
-            turn = rng.randrange(topic.turns)
-            drawn.append(_Drawn(a, b, topic, turn, pair_of(topic, turn, said[a][topic.key], said[b][topic.key])))
+            drawn.append(match_of((a, b), topic, rng.randrange(topic.turns), (said[a], said[b])))
     return drawn
 
 

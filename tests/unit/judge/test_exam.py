@@ -11,10 +11,10 @@ import pytest
 
 from nomoat.core.errors import DataError
 from nomoat.data.preferences import Preference
-from nomoat.judge.duel import duel
 from nomoat.judge.exam import Exam, corrected, exam
 from nomoat.judge.measure import Measuring
 from nomoat.judge.pairwise import Asked, Pair, Verdict, verdicts
+from nomoat.judge.win_rates import win_rates
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ def pairs_of(count: int) -> list[Pair]:
 def test_rates_of_a_judge_that_failed_are_withheld_with_the_remedy() -> None:
     poor = result(exam(judged_by(len), labelled()))
     pairs = pairs_of(10)
-    found = duel(pairs, result(verdicts(judged_by(len), pairs)), poor)
+    found = win_rates(pairs, result(verdicts(judged_by(len), pairs)), poor)
     assert found.rate is None and found.corrected is None
     assert "it prefers length" in found.withheld
 
@@ -129,7 +129,7 @@ def test_rates_of_a_judge_that_failed_are_withheld_with_the_remedy() -> None:
 def test_rates_of_a_judge_that_passed_are_shown_and_corrected() -> None:
     passed = result(exam(judged_by(fair), labelled()))
     pairs = pairs_of(30)
-    found = duel(pairs, result(verdicts(judged_by(fair), pairs)), passed)
+    found = win_rates(pairs, result(verdicts(judged_by(fair), pairs)), passed)
     assert (found.wins, found.ties, found.losses) == (30, 0, 0)
     assert found.rate is not None and found.rate.value == 1.0
     assert found.corrected is not None and found.corrected.low > 0.5
@@ -153,7 +153,7 @@ def test_length_that_wins_by_itself_is_worth_nothing_at_equal_length() -> None:
     asked = ({"role": "user", "content": "?"},)
     pairs = [Pair(asked, "x" * (21 + n // 2), "x" * 30) for n in range(80)]
     passed = result(exam(judged_by(fair), labelled()))
-    found = duel(pairs, result(verdicts(judged_by(len), pairs)), passed)
+    found = win_rates(pairs, result(verdicts(judged_by(len), pairs)), passed)
     assert found.rate is not None and found.length_controlled is not None
     assert found.rate.value == pytest.approx(0.7625, abs=0.02)
     assert found.length_controlled.value == pytest.approx(0.5, abs=0.15)

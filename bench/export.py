@@ -14,7 +14,6 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 
 import models  # noqa: E402
 from adapters import strong_adapter  # noqa: E402
+from nomoat.core.records import returned  # noqa: E402
 from nomoat.core.store import Store  # noqa: E402
 from nomoat.engine.names import Worn  # noqa: E402
 from nomoat.export.checked_rows import CheckedRows, rows_to_check  # noqa: E402
@@ -38,20 +38,12 @@ PRESETS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
 ANYTHING = Bound(float("inf"), 0.0)
 
 
-def finished(work: Generator[Any, None, Any]) -> Any:
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            return done.value
-
-
 def line(base: Base, worn: Worn, preset: str, weighed: Any, rows: CheckedRows, folder: Path) -> str:
     started = time.perf_counter()
     list(write_model(folder / "out.gguf", Merge(base, worn, preset, weighed)))
     seconds = time.perf_counter() - started
     again = load_base(folder / "out.gguf")
-    damage = finished(measure_damage((base, worn), (again, ()), rows.ids))
+    damage = returned(measure_damage((base, worn), (again, ()), rows.ids))
     told = check_llama_cpp(Loaded(folder / "out.gguf"), (again, ()), rows.prompts, ANYTHING) if installed() else None
     llama = f"{told.kl:.4f} | {told.agreement:.1%}" if told else "- | -"
     size = (folder / "out.gguf").stat().st_size / 1e6
@@ -73,8 +65,8 @@ def main() -> None:
         store = Store(Path(folder) / "home")
         rows = rows_to_check(store, base, worn, str(SQL / "test.jsonl"), asked.rows)
         learned = rows_to_check(store, base, worn, str(SQL / "train.jsonl"), 4 * asked.rows)
-        importance = finished(measure_importance(base, worn, learned.encoded))
-        bare = finished(measure_damage((base, worn), (base, ()), rows.ids))
+        importance = returned(measure_importance(base, worn, learned.encoded))
+        bare = returned(measure_damage((base, worn), (base, ()), rows.ids))
         print(f"without the adapter: KL {bare.kl:.3f}, agreement {bare.agreement:.1%}, {bare.tokens} places\n")
         print("| preset | importance | MB | s | KL | worst | agreement | llama.cpp KL | llama.cpp agreement |")
         print("|---|---|---|---|---|---|---|---|---|")

@@ -30,7 +30,7 @@ import torch  # noqa: E402
 from torch.profiler import ProfilerActivity, profile, record_function  # noqa: E402
 
 import models  # noqa: E402
-from nomoat.core.records import Note  # noqa: E402
+from nomoat.core.records import Note, Record, returned  # noqa: E402
 from nomoat.core.store import Store  # noqa: E402
 from nomoat.data.pack import pack  # noqa: E402
 from nomoat.evening import builtin_rows  # noqa: E402
@@ -68,15 +68,10 @@ def named(function: Callable[..., Any], label: str) -> Callable[..., Any]:
     return call
 
 
-def returned(records: Any) -> Any:
-    """Print the notes of a stage and give what it returns."""
-    while True:
-        try:
-            record = next(records)
-        except StopIteration as end:
-            return end.value
-        if isinstance(record, Note):
-            print(record.text)
+def tell(record: Record) -> None:
+    """Print a note of a stage."""
+    if isinstance(record, Note):
+        print(record.text)
 
 
 def seconds(step: Callable[[], None], rounds: int) -> float:
@@ -130,7 +125,7 @@ def main() -> None:
         options = TuneOptions(
             data=str(folder), base=str(models.path(args.model)), name="profile", eval_rows=0, precision="int8"
         )
-        job: Job = returned(prepare(options, Store(Path(home))))
+        job: Job = returned(prepare(options, Store(Path(home))), tell)
         batches = job.batches(args.tokens)
         task = job.task(batches)
         piece = pack([batches.rows[number] for number in batches.order(0)], args.tokens)[0]
@@ -143,7 +138,7 @@ def main() -> None:
         exact = show("float32", job, step, len(piece.tokens), args)
         for quick in ("bfloat16", "int8") if native.has_tiles() else ("int8",):
             chosen = dataclasses.replace(job, options=dataclasses.replace(options, precision=quick))
-            returned(choose_arithmetic(chosen))
+            returned(choose_arithmetic(chosen), tell)
             ratio = exact / show(quick, job, step, len(piece.tokens), args)
             print(f"\n{quick} is {ratio:.2f} times as fast as float32")
 

@@ -6,8 +6,12 @@ A stage is a generator of records; closing the generator stops the work and leav
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+R = TypeVar("R")
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,6 +87,18 @@ class Done:
 
 
 Record = Note | Progress | Step | Eval | Sample | Saved | Done
+
+
+def returned(work: Generator[R, None, T], hear: Callable[[R], object] | None = None) -> T:
+    """Run a stage to its end and give what it returns; ``hear`` is called with every record on the way."""
+    while True:
+        try:
+            record = next(work)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        if hear is not None:
+            hear(record)
 
 
 def as_json(record: Record) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
-from typing import Any, TypeVar
 
+from nomoat.core.records import returned
 from nomoat.core.store import Store
 from nomoat.judge.measure import Subject
 from nomoat.judge.options import JudgeOptions
@@ -15,8 +14,6 @@ from nomoat.model.delta import Stack
 from nomoat.model.load import Base
 from nomoat.stack.options import NATS
 from nomoat.stack.skills import Scoring, Skill, by_loss
-
-T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ def by_checks(base: Base, store: Store, *, max_batch: int = 16) -> Scoring:
         one = prepared(skill)
         if one.chosen.check.needs == "losses":
             return losses.score(skill, stack)
-        side = _ended(measured(Subject(base, stack, skill.data, store), one.task, one.chosen, max_batch=max_batch))
+        side = returned(measured(Subject(base, stack, skill.data, store), one.task, one.chosen, max_batch=max_batch))
         return 1.0 - sum(side.correct) / len(side.correct)
 
     def unit(skill: Skill) -> str:
@@ -55,13 +52,3 @@ def by_checks(base: Base, store: Store, *, max_batch: int = 16) -> Scoring:
         return NATS if check.needs == "losses" else f"share wrong, check {check.name}"
 
     return Scoring(score, unit)
-
-
-def _ended(steps: Generator[Any, None, T]) -> T:
-    """What a generator returns, its progress unheard."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: T = end.value
-            return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from pathlib import Path
 
 from nomoat.core import errors
-from nomoat.core.records import Done, Note, Progress, as_json
+from nomoat.core.records import Done, Note, Progress, as_json, returned
 
 
 def test_a_data_error_names_file_line_and_field() -> None:
@@ -36,3 +37,14 @@ def test_records_become_json_with_paths_as_text_and_without_nothings() -> None:
     }
     assert "total" not in as_json(Progress("checking", 1, None, "B"))
     assert as_json(Note("hello")) == {"record": "note", "text": "hello", "warning": False}
+
+
+def test_a_stage_run_to_its_end_gives_what_it_returns_and_is_heard_on_the_way() -> None:
+    def stage() -> Generator[Note, None, int]:
+        yield Note("one")
+        yield Note("two")
+        return 3
+
+    heard: list[Note] = []
+    assert returned(stage(), heard.append) == returned(stage()) == 3
+    assert [note.text for note in heard] == ["one", "two"]

@@ -10,10 +10,10 @@ import pytest
 
 from nomoat.core.errors import DataError, FormatError, NotFound, StorageError, UsageError
 from nomoat.core.files import sha256_file
-from nomoat.core.records import Done, Note
 from nomoat.core.store import Store, read_lineage
 from nomoat.data.add import AddOptions, add
 from nomoat.data.load import load_rows
+from outcome import ended, notes
 
 
 def pairs(start: int, end: int) -> list[dict[str, str]]:
@@ -27,10 +27,8 @@ def write(path: Path, rows: list[Any]) -> str:
 
 
 def run(*paths: str, name: str = "mine", **options: Any) -> dict[str, Any]:
-    records = list(add(AddOptions(paths=paths, name=name, **options), Store()))
-    done = records[-1]
-    assert isinstance(done, Done)
-    return done.result | {"notes": [record.text for record in records if isinstance(record, Note)]}
+    records, done = ended(add(AddOptions(paths=paths, name=name, **options), Store()))
+    return done.result | {"notes": notes(records)}
 
 
 def stored(name: str = "mine") -> dict[str, list[dict[str, str]]]:

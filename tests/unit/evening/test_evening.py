@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from nomoat.core.errors import DataError, FormatError, Interrupted, NotFound
-from nomoat.core.records import Done, Note, Record, Step
+from nomoat.core.records import Note, Record, Step
 from nomoat.core.store import Store, read_lineage
 from nomoat.data.load import load_rows
 from nomoat.evening import EveningOptions, evening, resume_evening
 from nomoat.evening.diary import diary_path, stopped
+from outcome import ended
 from tiny import tiny_folder
 
 
@@ -32,9 +33,8 @@ def options(tmp_path: Path) -> EveningOptions:
 
 
 def run(records: Generator[Record]) -> tuple[list[Record], dict[str, Any]]:
-    seen = list(records)
-    assert isinstance(seen[-1], Done)
-    return seen, seen[-1].result
+    seen, done = ended(records)
+    return seen, done.result
 
 
 def weights(name: str) -> bytes:

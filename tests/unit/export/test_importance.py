@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from adapters import strong_adapter
+from nomoat.core.records import returned
 from nomoat.export.gguf_model import Merge, write_model
 from nomoat.export.importance import measure_importance, usable
 from nomoat.export.logits import measure_damage
@@ -18,14 +18,6 @@ from nomoat.model.cache import Layout
 from nomoat.model.load import Base, load_base
 from nomoat.model.template import Encoded
 from tiny import tiny_base
-
-
-def finished(work: Any) -> Any:
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            return done.value
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +33,7 @@ def rows(seed: int, n: int = 5) -> list[Encoded]:
 
 def test_importance_is_the_mean_square_of_a_layer_s_input(base: Base) -> None:
     worn = ((strong_adapter(base, AdapterConfig(rank=2, alpha=4.0)), 1.0),)
-    found = finished(measure_importance(base, worn, rows(0)))
+    found = returned(measure_importance(base, worn, rows(0)))
     assert "lm_head" not in found and len(found) == 14
     seen: list[torch.Tensor] = []
     layer = base.decoder.layers[1].mlp.down_proj  # type: ignore[union-attr]
@@ -61,11 +53,11 @@ def test_no_column_counts_for_nothing() -> None:
 
 
 def test_weighing_by_the_rows_harms_them_less(base: Base, tmp_path: Path) -> None:
-    importance = finished(measure_importance(base, (), rows(0, 20)))
+    importance = returned(measure_importance(base, (), rows(0, 20)))
     damage = []
     for weighed in ({}, importance):
         list(write_model(tmp_path / "q.gguf", Merge(base, (), "Q4_0", weighed)))
         again = load_base(tmp_path / "q.gguf")
         ids = [row.ids for row in rows(1, 20)]
-        damage.append(finished(measure_damage((base, ()), (again, ()), ids)).kl)
+        damage.append(returned(measure_damage((base, ()), (again, ()), ids)).kl)
     assert damage[1] < 0.9 * damage[0]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from adapters import strong_adapter
 from nomoat.core.errors import ParityMismatch
+from nomoat.core.records import returned
 from nomoat.core.store import Store
 from nomoat.engine.names import Worn
 from nomoat.export.checked_rows import CheckedRows, rows_to_check
@@ -25,7 +25,6 @@ from nomoat.model.adapters import AdapterConfig
 from nomoat.model.load import Base, load_base
 from tiny import CHATML, tiny_folder
 
-T = TypeVar("T")
 END = "[END]"  # a name that no runtime knows by itself
 
 
@@ -58,18 +57,8 @@ def export(base: Base, worn: Worn, asked: ExportOptions) -> Export:
     return Export(base, worn, asked, "tiny", {})
 
 
-def finished(work: Generator[Any, None, T]) -> T:
-    """Run a stage to its end."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-
-
 def receipt(base: Base, worn: Worn, exported: Exported, *, llama_cpp: bool = False) -> Receipt:
-    return finished(check_parity((base, worn), exported, rows(base, worn), options(llama_cpp=llama_cpp)))
+    return returned(check_parity((base, worn), exported, rows(base, worn), options(llama_cpp=llama_cpp)))
 
 
 def rewritten(path: Path, changes: dict[str, Value]) -> Path:
@@ -85,7 +74,7 @@ def rewritten(path: Path, changes: dict[str, Value]) -> Path:
 
 
 def tampered(base: Base, worn: Worn, folder: Path, changes: dict[str, Value]) -> Exported:
-    exported = finished(write_gguf_model(export(base, worn, options()), folder))
+    exported = returned(write_gguf_model(export(base, worn, options()), folder))
     assert exported.model is not None
     other = load_base(rewritten(exported.model, changes))
     runtime = dataclasses.replace(exported.runtime, tokenizer=other.tokenizer, template=other.template)
@@ -93,7 +82,7 @@ def tampered(base: Base, worn: Worn, folder: Path, changes: dict[str, Value]) ->
 
 
 def test_an_honest_export_gets_its_receipt(base: Base, worn: Worn, tmp_path: Path) -> None:
-    exported = finished(write_ollama(export(base, worn, options("ollama", "F32")), tmp_path))
+    exported = returned(write_ollama(export(base, worn, options("ollama", "F32")), tmp_path))
     found = receipt(base, worn, exported, llama_cpp=True)
     assert found.tokens is not None and found.tokens.ways == ("training", "file", "ollama")
     assert found.damage.kl < 1e-6 and found.damage.agreement == 1.0
@@ -102,7 +91,7 @@ def test_an_honest_export_gets_its_receipt(base: Base, worn: Worn, tmp_path: Pat
 
 
 def test_bos_twice_is_refused(base: Base, worn: Worn, tmp_path: Path) -> None:
-    exported = finished(write_ollama(export(base, worn, options("ollama", "F32")), tmp_path))
+    exported = returned(write_ollama(export(base, worn, options("ollama", "F32")), tmp_path))
     template = exported.runtime.ollama
     assert template is not None and "<|endoftext|>" not in template.source
     doubled = dataclasses.replace(template, source='{{ "<|endoftext|>" }}' + template.source)
@@ -118,7 +107,7 @@ def test_a_wrong_stop_id_is_refused(base: Base, worn: Worn, tmp_path: Path) -> N
 
 
 def test_a_stop_that_the_modelfile_misses_is_refused(base: Base, worn: Worn, tmp_path: Path) -> None:
-    exported = finished(write_ollama(export(base, worn, options("ollama", "F32")), tmp_path))
+    exported = returned(write_ollama(export(base, worn, options("ollama", "F32")), tmp_path))
     missing = dataclasses.replace(exported.runtime, stops=("<|endoftext|>",))
     with pytest.raises(ParityMismatch, match="no stop of the Modelfile"):
         receipt(base, worn, dataclasses.replace(exported, runtime=missing))
@@ -136,9 +125,9 @@ def test_a_swapped_template_is_refused_with_the_first_token_that_differs(
 @pytest.mark.parametrize("llama_cpp", [False, True])
 def test_a_mis_scaled_rslora_is_refused(base: Base, worn: Worn, tmp_path: Path, llama_cpp: bool) -> None:
     """As a converter writes it that takes alpha over rank for alpha over its root."""
-    finished(write_gguf_model(export(base, (), options()), tmp_path))
+    returned(write_gguf_model(export(base, (), options()), tmp_path))
     of_file = load_base(tmp_path / "model.gguf", name="tiny")
-    written = finished(write_gguf_lora(export(of_file, worn, options("gguf-lora")), tmp_path))
+    written = returned(write_gguf_lora(export(of_file, worn, options("gguf-lora")), tmp_path))
     assert receipt(of_file, worn, written, llama_cpp=llama_cpp).damage.agreement == 1.0
     assert written.lora is not None
     alpha: Any = GgufFile.open(written.lora).metadata["adapter.lora.alpha"]
@@ -152,7 +141,7 @@ def test_a_mis_scaled_rslora_is_refused(base: Base, worn: Worn, tmp_path: Path, 
 
 def test_a_file_that_llama_cpp_cannot_load_is_refused(base: Base, worn: Worn, tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
-    exported = finished(write_gguf_model(export(base, worn, options()), tmp_path))
+    exported = returned(write_gguf_model(export(base, worn, options()), tmp_path))
     broken = rewritten(tmp_path / "model.gguf", {"llama.attention.head_count_kv": 3})
     with pytest.raises(ParityMismatch, match=r"llama.cpp does not load changed.gguf"):
         receipt(base, worn, dataclasses.replace(exported, model=broken), llama_cpp=True)

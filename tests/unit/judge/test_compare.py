@@ -30,6 +30,7 @@ from nomoat.model.adapters import Adapter, AdapterConfig
 from nomoat.model.cache import Layout
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
+from outcome import ended, notes
 from tiny import tiny_base
 
 CONTEXT = 256
@@ -111,10 +112,7 @@ class Judged(NamedTuple):
 
 def judged(store: Store, model: str = "scribe", **options: Any) -> Judged:
     asked = JudgeOptions(model=model, **{"forgetting": False, **options})
-    records = list(judge(asked, store))
-    done = records[-1]
-    assert isinstance(done, Done)
-    return Judged(records, done)
+    return Judged(*ended(judge(asked, store)))
 
 
 def test_an_adapter_that_learned_its_answer_is_better_in_answers_and_in_loss(store: Store) -> None:
@@ -132,9 +130,9 @@ def test_the_check_is_chosen_and_the_reason_said(store: Store) -> None:
     records, done = judged(store)
     assert done.result["check"]["name"] == "normalised"
     assert done.result["check"]["chosen_by"] == "nomoat"
-    notes = [record.text for record in records if isinstance(record, Note)]
-    assert "normalised" in notes[0]
-    assert "short" in notes[0]
+    said = notes(records)
+    assert "normalised" in said[0]
+    assert "short" in said[0]
 
 
 def test_every_row_is_told_as_a_sample_and_kept_with_its_outcome(store: Store) -> None:

@@ -5,28 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import pytest
 
 from nomoat.core.errors import DataError
+from nomoat.core.records import returned
 from nomoat.data.preferences import Preference
 from nomoat.judge.exam import Exam, corrected, exam
 from nomoat.judge.measure import Measuring
 from nomoat.judge.pairwise import Asked, Pair, Verdict, verdicts
 from nomoat.judge.win_rates import win_rates
-
-T = TypeVar("T")
-
-
-def result(measuring: Measuring[T]) -> T:
-    """Run a measurement to its end."""
-    while True:
-        try:
-            next(measuring)
-        except StopIteration as end:
-            value: T = end.value
-            return value
 
 
 def judged_by(score: Callable[[str], float], *, for_first: float = 0.0) -> Asked:
@@ -60,29 +48,29 @@ def failed(found: Exam) -> set[str]:
 
 
 def test_a_fair_judge_passes() -> None:
-    found = result(exam(judged_by(fair), labelled()))
+    found = returned(exam(judged_by(fair), labelled()))
     assert found.passed, failed(found)
     assert found.agreement.value == 1.0
 
 
 def test_a_judge_that_loves_length_is_refused() -> None:
-    found = result(exam(judged_by(len), labelled()))
+    found = returned(exam(judged_by(len), labelled()))
     assert {"length", "verbosity"} <= failed(found)
 
 
 def test_a_judge_that_loves_the_first_place_is_refused() -> None:
-    found = result(exam(judged_by(fair, for_first=10), labelled()))
+    found = returned(exam(judged_by(fair, for_first=10), labelled()))
     assert "consistency" in failed(found)
     assert "agreement" in failed(found)
 
 
 def test_a_judge_that_can_be_flattered_is_refused() -> None:
-    found = result(exam(judged_by(lambda text: fair(text) + 9 * text.count("wonderful")), labelled()))
+    found = returned(exam(judged_by(lambda text: fair(text) + 9 * text.count("wonderful")), labelled()))
     assert failed(found) == {"flattery"}
 
 
 def test_a_judge_that_obeys_the_answers_is_refused() -> None:
-    found = result(exam(judged_by(lambda text: fair(text) + 9 * text.count("evaluator")), labelled()))
+    found = returned(exam(judged_by(lambda text: fair(text) + 9 * text.count("evaluator")), labelled()))
     assert failed(found) == {"address"}
 
 
@@ -96,8 +84,8 @@ def test_a_judge_that_prefers_its_own_words_is_refused() -> None:
         for n, each in enumerate(labelled(60))
     ]
     vain = judged_by(lambda text: fair(text) + 3 * text.count("my words"))
-    assert "self-preference" in failed(result(exam(vain, mixed, familiar=familiar)))
-    found = result(exam(judged_by(fair), mixed, familiar=familiar))
+    assert "self-preference" in failed(returned(exam(vain, mixed, familiar=familiar)))
+    found = returned(exam(judged_by(fair), mixed, familiar=familiar))
     assert found.passed and "self-preference" in {part.name for part in found.parts}
 
 
@@ -105,12 +93,12 @@ def test_a_judge_of_coin_flips_is_refused() -> None:
     def coin(text: str) -> float:
         return float(hashlib.sha256(text.encode()).digest()[0])
 
-    assert "agreement" in failed(result(exam(judged_by(coin), labelled())))
+    assert "agreement" in failed(returned(exam(judged_by(coin), labelled())))
 
 
 def test_too_few_pairs_are_no_exam() -> None:
     with pytest.raises(DataError, match="tell nothing"):
-        result(exam(judged_by(fair), labelled(5)))
+        returned(exam(judged_by(fair), labelled(5)))
 
 
 def pairs_of(count: int) -> list[Pair]:
@@ -119,17 +107,17 @@ def pairs_of(count: int) -> list[Pair]:
 
 
 def test_rates_of_a_judge_that_failed_are_withheld_with_the_remedy() -> None:
-    poor = result(exam(judged_by(len), labelled()))
+    poor = returned(exam(judged_by(len), labelled()))
     pairs = pairs_of(10)
-    found = win_rates(pairs, result(verdicts(judged_by(len), pairs)), poor)
+    found = win_rates(pairs, returned(verdicts(judged_by(len), pairs)), poor)
     assert found.rate is None and found.corrected is None
     assert "it prefers length" in found.withheld
 
 
 def test_rates_of_a_judge_that_passed_are_shown_and_corrected() -> None:
-    passed = result(exam(judged_by(fair), labelled()))
+    passed = returned(exam(judged_by(fair), labelled()))
     pairs = pairs_of(30)
-    found = win_rates(pairs, result(verdicts(judged_by(fair), pairs)), passed)
+    found = win_rates(pairs, returned(verdicts(judged_by(fair), pairs)), passed)
     assert (found.wins, found.ties, found.losses) == (30, 0, 0)
     assert found.rate is not None and found.rate.value == 1.0
     assert found.corrected is not None and found.corrected.low > 0.5
@@ -146,14 +134,14 @@ def test_a_habit_of_one_letter_is_taken_off() -> None:
     asked = ({"role": "user", "content": "?"},)
     pairs = [Pair(asked, "right", "wrong"), Pair(asked, "wrong", "right")]
     leaning = judged_by(lambda text: 0.5 * text.count("right"), for_first=2.0)
-    assert [each.winner for each in result(verdicts(leaning, pairs))] == ["first", "second"]
+    assert [each.winner for each in returned(verdicts(leaning, pairs))] == ["first", "second"]
 
 
 def test_length_that_wins_by_itself_is_worth_nothing_at_equal_length() -> None:
     asked = ({"role": "user", "content": "?"},)
     pairs = [Pair(asked, "x" * (21 + n // 2), "x" * 30) for n in range(80)]
-    passed = result(exam(judged_by(fair), labelled()))
-    found = win_rates(pairs, result(verdicts(judged_by(len), pairs)), passed)
+    passed = returned(exam(judged_by(fair), labelled()))
+    found = win_rates(pairs, returned(verdicts(judged_by(len), pairs)), passed)
     assert found.rate is not None and found.length_controlled is not None
     assert found.rate.value == pytest.approx(0.7625, abs=0.02)
     assert found.length_controlled.value == pytest.approx(0.5, abs=0.15)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import models
+from nomoat.core.records import returned
 from nomoat.core.store import Store
 from nomoat.judge.forgetting import (
     QUESTION_MARGIN,
@@ -94,13 +95,7 @@ def test_the_margin_of_text_is_five_per_cent_of_perplexity() -> None:
 def test_a_real_small_model_answers_most_of_the_questions_and_reads_the_text(own_home: Path) -> None:
     base = load_base(models.path("smollm2"), name="smollm2")
     subject = Subject(base, (), "before", Store(own_home))
-    records = guard(subject, subject)
-    while True:
-        try:
-            next(records)
-        except StopIteration as end:
-            result = end.value
-            break
+    result = returned(guard(subject, subject))
     text, questions = result["parts"]
     assert questions["before"]["value"] >= 0.5
     assert 20 < math.exp(text["before"]["value"]) < 150

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nomoat.core.records import returned
 from nomoat.core.store import Store
 from nomoat.data.preferences import Preference
 from nomoat.judge.measure import Measuring
-from nomoat.judge.own_votes import WithVotes, among_voters, with_votes
+from nomoat.judge.own_votes import among_voters, with_votes
 from nomoat.judge.pairwise import Pair
 from nomoat.judge.votes import Answer, Vote, cast
 
@@ -21,21 +22,12 @@ def by_words(pairs: Sequence[Pair]) -> Measuring[list[float]]:
     return [taste.get(pair.first, 0.0) - taste.get(pair.second, 0.0) for pair in pairs]
 
 
-def run(asking: Measuring[WithVotes]) -> WithVotes:
-    try:
-        while True:
-            next(asking)
-    except StopIteration as end:
-        found: WithVotes = end.value
-        return found
-
-
 def test_verdicts_that_are_the_voters_are_counted_among_those_that_are_no_tie() -> None:
     voted = [Preference(HI, "good", "bad")] * 6 + [Preference(HI, "odd", "bad")] * 2 + [Preference(HI, "x", "y")] * 2
-    found = run(with_votes(by_words, "mine", voted))
+    found = returned(with_votes(by_words, "mine", voted))
     assert (found.votes, found.settled, found.share.value) == (10, 8, 0.75)
     assert found.share.low < 0.75 < found.share.high
-    nothing = run(with_votes(by_words, "mine", voted[-2:]))
+    nothing = returned(with_votes(by_words, "mine", voted[-2:]))
     assert (nothing.settled, nothing.share.low, nothing.share.high) == (0, 0.0, 1.0)
 
 

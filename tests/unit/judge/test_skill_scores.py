@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 
 import pytest
 import torch
 
-from nomoat.core.records import Done, Record
+from nomoat.core.records import returned
 from nomoat.core.store import Store
 from nomoat.engine.generate import Engine, Request
 from nomoat.engine.sampling import Sampling
@@ -22,6 +21,7 @@ from nomoat.stack.search import search
 from nomoat.stack.skills import Skill, read_skills
 from nomoat.train.options import TuneOptions
 from nomoat.train.tune import tune
+from outcome import finished
 from tiny import tiny_folder
 
 ANSWERS = {"colours": "blue", "essays": "a long tale of many words that nobody could match word for word"}
@@ -44,12 +44,6 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, OpenStack]:
     return store, open_parts(store, ["colour", "essay"])
 
 
-def finished(records: Iterator[Record]) -> Done:
-    last = list(records)[-1]
-    assert isinstance(last, Done)
-    return last
-
-
 def right(opened: OpenStack, skill: Skill, weights: tuple[float, float]) -> float:
     stack = tuple(zip(opened.adapters, weights))
     asked = [Request(prompt_of(row), Sampling(max_tokens=12), stack) for row in skill.rows]
@@ -59,7 +53,7 @@ def right(opened: OpenStack, skill: Skill, weights: tuple[float, float]) -> floa
 
 def test_a_report_counts_right_answers_and_takes_losses_for_free_text(opened: tuple[Store, OpenStack]) -> None:
     store, stack = opened
-    done = finished(report(stack, SkillOptions(limit=5), store, by_checks(stack.base, store)))
+    done, _ = finished(report(stack, SkillOptions(limit=5), store, by_checks(stack.base, store)))
     scores = done.result["scores"]
     assert [skill["unit"] for skill in scores["skills"]] == ["share wrong, check normalised", NATS]
     subsets = {tuple(each["adapters"]): each for each in scores["subsets"]}
@@ -79,7 +73,7 @@ def test_a_search_takes_the_finalist_that_answers_best(opened: tuple[Store, Open
         return found
 
     options = SkillOptions(limit=5, budget=8, gradient_steps=1, finalists=2, keep=0.5)
-    done = finished(search(stack, options, store, dataclasses.replace(scoring, score=score)))
+    done, _ = finished(search(stack, options, store, dataclasses.replace(scoring, score=score)))
     result = done.result
     assert result["units"][0] == "share wrong, check normalised"
     finals = [found for data, found in seen if data == "colours"][2:5]  # after the bare base and the adapter alone
@@ -92,12 +86,7 @@ def test_the_score_is_what_the_model_answers(opened: tuple[Store, OpenStack]) ->
     store, stack = opened
     scoring = by_checks(stack.base, store)
     reading = read_skills(store, stack.base, stack.worn, stack.folders, data=(), split="test", limit=5)
-    while True:
-        try:
-            next(reading)
-        except StopIteration as end:
-            skill = end.value[0]
-            break
+    skill = returned(reading)[0]
     for weights in ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5)):
         found = scoring.score(skill, tuple(zip(stack.adapters, weights)))
         assert found == pytest.approx(1 - right(stack, skill, weights))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from adapters import random_adapter
+from nomoat.core.records import returned
 from nomoat.model.load import Base
 from nomoat.stack.heat import draw_heat, layer_of
 from nomoat.stack.interference import Interference, conflict, interference, overlap
@@ -22,13 +23,7 @@ def found(base: Base, *worn: tuple[int, float], same: bool = False) -> Interfere
     seeds = [0 if same else seed for seed, _ in worn]
     adapters = [random_adapter(base, f"a{place}", seed, rank=3) for place, seed in enumerate(seeds)]
     stack = [(adapter, weight) for adapter, (_, weight) in zip(adapters, worn)]
-    measuring = interference(stack, base.decoder)
-    while True:
-        try:
-            next(measuring)
-        except StopIteration as end:
-            result: Interference = end.value
-            return result
+    return returned(interference(stack, base.decoder))
 
 
 def test_the_same_span_overlaps_wholly_and_an_orthogonal_one_not_at_all() -> None:

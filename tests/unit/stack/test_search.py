@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nomoat.core.errors import UsageError
-from nomoat.core.records import Done, Record
+from nomoat.core.records import Done, Record, returned
 from nomoat.core.store import Store, read_lineage
 from nomoat.engine.score import loss
 from nomoat.stack.artefact import WEIGHTS_FILE, WEIGHTS_PICTURE
@@ -70,12 +70,7 @@ def searched(opened: OpenStack, options: SkillOptions, store: Store) -> tuple[Do
 
 def skills_of(store: Store, opened: OpenStack, split: str = "valid") -> tuple:
     reading = read_skills(store, opened.base, opened.worn, opened.folders, data=(), split=split, limit=8)
-    while True:
-        try:
-            next(reading)
-        except StopIteration as end:
-            found: tuple = end.value
-            return found
+    return returned(reading)
 
 
 def test_the_report_has_every_subset_and_says_what_is_left_of_each_gain(store: Store, opened: OpenStack) -> None:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nomoat.core.errors import DataError, FormatError, NotFound, UsageError
-from nomoat.core.records import Done, Record, Step
+from nomoat.core.records import Step
 from nomoat.core.store import Store, read_lineage
 from nomoat.data.encode import encode_rows
 from nomoat.data.encode_options import EncodeOptions
@@ -29,6 +29,7 @@ from nomoat.train.distil import TEACHER_FILE, Teacher, distil_loss, write_target
 from nomoat.train.options import TuneOptions, check
 from nomoat.train.sweep_options import SweepOptions, members
 from nomoat.train.tune import resume, tune
+from outcome import finished
 from tiny import tiny_folder
 
 OPTIONS = TuneOptions(
@@ -61,12 +62,6 @@ def encoded(store: Store, base: Base) -> list[Encoded]:
 
 def thoughts(base: Base, rows: list[Encoded], stack: Stack = (), k: int = 8) -> Iterator:  # type: ignore[type-arg]
     return (target for group in likeliest(base, rows, stack, k=k) for target in group)
-
-
-def finished(records: Iterator[Record]) -> Done:
-    last = list(records)[-1]
-    assert isinstance(last, Done)
-    return last
 
 
 def test_the_file_gives_back_what_the_teacher_thought_of_each_row_in_any_piece(store: Store) -> None:
@@ -106,7 +101,7 @@ def test_a_head_that_learns_has_the_loss_of_one_that_does_not(store: Store) -> N
 
 
 def test_a_student_comes_closer_to_its_teacher_and_the_adapter_says_how(store: Store) -> None:
-    done = finished(tune(OPTIONS, store))
+    done, _ = finished(tune(OPTIONS, store))
     assert done.result["held_out_loss_after"] < 0.8 * done.result["held_out_loss_before"]
     folder = store.find("adapters", "moved")
     lineage = read_lineage(folder)
@@ -134,7 +129,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(store: Store) -> None:
 
 
 def test_the_time_of_a_run_is_predicted_without_the_teachers_rows(store: Store) -> None:
-    done = finished(tune(dataclasses.replace(OPTIONS, dry_run=True, probe_seconds=0.5, max_steps=4), store))
+    done, _ = finished(tune(dataclasses.replace(OPTIONS, dry_run=True, probe_seconds=0.5, max_steps=4), store))
     assert done.what == "plan" and done.result["steps"] == 4
 
 

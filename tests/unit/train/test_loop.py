@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -12,9 +11,10 @@ import torch
 from torch import Tensor
 
 from nomoat.core.errors import Interrupted, NumericError
-from nomoat.core.records import Eval, Note, Record, Step
+from nomoat.core.records import Eval, Record, Step
 from nomoat.train.loop import LoopOptions, train
-from nomoat.train.state import Cursor, HeldOut, Outcome, Snapshot, StepBatch, Task
+from nomoat.train.state import Cursor, HeldOut, Snapshot, StepBatch, Task
+from outcome import heard, notes
 
 Piece = tuple[Tensor, Tensor]
 OPTIONS = LoopOptions(steps=20, lr=0.3, eval_every=5)
@@ -81,18 +81,9 @@ class Memory:
         self.snapshots.append(Snapshot(snapshot.state, **copies))
 
 
-def run(records: Generator[Record, None, Outcome]) -> tuple[list[Record], Outcome]:
-    seen = []
-    while True:
-        try:
-            seen.append(next(records))
-        except StopIteration as end:
-            return seen, end.value
-
-
 def test_it_learns_and_tells_every_step_and_measurement() -> None:
     problem = Regression()
-    records, outcome = run(train(problem.task(), OPTIONS))
+    records, outcome = heard(train(problem.task(), OPTIONS))
     steps = [record for record in records if isinstance(record, Step)]
     evals = [record for record in records if isinstance(record, Eval)]
     assert [step.step for step in steps] == list(range(1, 21))
@@ -105,8 +96,8 @@ def test_it_learns_and_tells_every_step_and_measurement() -> None:
 @pytest.mark.parametrize("piece", [1, 3])
 def test_a_step_in_pieces_is_the_step_in_one(piece: int) -> None:
     whole, cut = Regression(), Regression(piece=piece)
-    first, _ = run(train(whole.task(), OPTIONS))
-    second, _ = run(train(cut.task(), OPTIONS))
+    first, _ = heard(train(whole.task(), OPTIONS))
+    second, _ = heard(train(cut.task(), OPTIONS))
     losses = [[r.loss for r in records if isinstance(r, Step)] for records in (first, second)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     for name, value in whole.parameters.items():
@@ -116,16 +107,16 @@ def test_a_step_in_pieces_is_the_step_in_one(piece: int) -> None:
 @pytest.mark.parametrize("stop", range(0, 21, 4))
 def test_going_on_from_any_snapshot_ends_with_the_same_bytes(stop: int) -> None:
     keeper, straight = Memory(), Regression()
-    run(train(straight.task(), OPTIONS, keeper=keeper))
+    heard(train(straight.task(), OPTIONS, keeper=keeper))
     snapshot = next(s for s in keeper.snapshots if s.state.step == min(stop, 19))
     again = Regression()
-    run(train(again.task(), OPTIONS, start=snapshot))
+    heard(train(again.task(), OPTIONS, start=snapshot))
     assert all(torch.equal(value, again.parameters[name]) for name, value in straight.parameters.items())
 
 
 def test_closing_it_anywhere_leaves_a_snapshot_that_goes_on_to_the_same_bytes() -> None:
     straight = Regression()
-    whole, _ = run(train(straight.task(), OPTIONS))
+    whole, _ = heard(train(straight.task(), OPTIONS))
     for n_records in range(1, len(whole)):
         keeper, problem = Memory(), Regression()
         records = train(problem.task(), OPTIONS, keeper=keeper)
@@ -133,14 +124,14 @@ def test_closing_it_anywhere_leaves_a_snapshot_that_goes_on_to_the_same_bytes() 
             next(records)
         records.close()
         again = Regression()
-        rest, _ = run(train(again.task(), OPTIONS, start=keeper.snapshots[-1]))
+        rest, _ = heard(train(again.task(), OPTIONS, start=keeper.snapshots[-1]))
         assert len(keeper.records) + len(rest) == len(whole)
         assert all(torch.equal(value, again.parameters[name]) for name, value in straight.parameters.items())
 
 
 def test_the_best_held_out_parameters_are_the_result() -> None:
     problem, keeper = Regression(held_out=[1.0, 0.5, 0.2, 0.3, 0.4]), Memory()
-    _, outcome = run(train(problem.task(), OPTIONS, keeper=keeper))
+    _, outcome = heard(train(problem.task(), OPTIONS, keeper=keeper))
     at_best = next(s for s in keeper.snapshots if s.state.step == 10)
     assert outcome.state.best_step == 10 and outcome.state.best_loss == 0.2
     assert all(torch.equal(problem.parameters[name], at_best.parameters[name]) for name in problem.parameters)
@@ -148,16 +139,16 @@ def test_the_best_held_out_parameters_are_the_result() -> None:
 
 def test_it_stops_early_when_patience_is_out_and_keeps_the_best() -> None:
     problem = Regression(held_out=[1.0, 0.5, 0.6, 0.5, 0.1])
-    records, outcome = run(train(problem.task(), dataclasses.replace(OPTIONS, patience=2)))
+    records, outcome = heard(train(problem.task(), dataclasses.replace(OPTIONS, patience=2)))
     assert outcome.stopped_early and outcome.state.step == 15 and outcome.state.best_step == 5
-    assert any(isinstance(record, Note) and "stopped early after step 15 of 20" in record.text for record in records)
+    assert any("stopped early after step 15 of 20" in text for text in notes(records))
 
 
 def test_a_loss_that_is_not_a_number_stops_it_with_the_rows_named() -> None:
     problem, keeper = Regression(poison=7), Memory()
     records = train(problem.task(), OPTIONS, keeper=keeper)
     with pytest.raises(NumericError, match=r"step 8: the loss is nan; the rows .* row 56, .* row 63"):
-        run(records)
+        heard(records)
     assert keeper.snapshots[-1].state.step <= 7
     assert all(torch.isfinite(value).all() for value in problem.parameters.values())
 
@@ -169,7 +160,7 @@ def test_a_gradient_that_is_not_finite_stops_it_before_the_update() -> None:
         return torch.sqrt(problem.loss(piece) * 0)  # 0, with an infinite slope
 
     with pytest.raises(NumericError, match="step 1: the gradient is nan"):
-        run(train(dataclasses.replace(problem.task(), loss=loss), OPTIONS))
+        heard(train(dataclasses.replace(problem.task(), loss=loss), OPTIONS))
     assert all((value == 0).all() for value in problem.parameters.values())
 
 
@@ -185,7 +176,7 @@ def test_control_c_inside_a_step_leaves_the_state_before_it() -> None:
         return problem.loss(piece)
 
     with pytest.raises(Interrupted) as caught:
-        run(train(dataclasses.replace(problem.task(), loss=loss), OPTIONS, keeper=keeper))
+        heard(train(dataclasses.replace(problem.task(), loss=loss), OPTIONS, keeper=keeper))
     assert caught.value.hint == "go on" and keeper.snapshots[-1].state.step == 7
 
 
@@ -202,7 +193,7 @@ def test_control_c_thrown_in_from_outside_is_the_same() -> None:
 @pytest.mark.parametrize("clip", [1e-3, 0.0])
 def test_the_gradient_is_clipped_to_its_norm(clip: float) -> None:
     keeper = Memory()
-    records, _ = run(train(Regression().task(), dataclasses.replace(OPTIONS, clip=clip), keeper=keeper))
+    records, _ = heard(train(Regression().task(), dataclasses.replace(OPTIONS, clip=clip), keeper=keeper))
     told = next(record.grad_norm for record in records if isinstance(record, Step))
     after_one = next(snapshot for snapshot in keeper.snapshots if snapshot.state.step == 1)
     means = [value for name, value in after_one.moments.items() if name.startswith("mean.")]

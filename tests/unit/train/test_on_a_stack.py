@@ -11,13 +11,13 @@ import torch
 
 from nomoat.core.errors import UsageError
 from nomoat.core.files import sha256_file
-from nomoat.core.records import Step
+from nomoat.core.records import Step, returned
 from nomoat.core.store import Store, read_lineage
 from nomoat.engine.names import open_stack
 from nomoat.engine.score import loss
 from nomoat.model.adapters import AdapterConfig
 from nomoat.model.load import load_base
-from nomoat.train.job import Job, prepare
+from nomoat.train.job import prepare
 from nomoat.train.options import TuneOptions, check
 from nomoat.train.orthogonal import orthogonality
 from nomoat.train.rehearsal import RESERVOIR, reservoir
@@ -53,23 +53,13 @@ def second(**changes: object) -> TuneOptions:
     return options(**{"data": "digits", "on": "tiny+first:0.8", "name": "second", **changes})
 
 
-def prepared(settings: TuneOptions, store: Store) -> Job:
-    preparing = prepare(settings, store)
-    while True:
-        try:
-            next(preparing)
-        except StopIteration as end:
-            job: Job = end.value
-            return job
-
-
 def test_the_stack_below_stays_as_it_is_and_the_new_adapter_learns_on_top_of_it(store: Store) -> None:
     before = sha256_file(store.find("adapters", "first") / WEIGHTS)
     done, said = finished(tune(second(), store))
     assert "tiny+first, adapter of" in said
     assert sha256_file(store.find("adapters", "first") / WEIGHTS) == before
     base, worn = open_stack(store, "tiny+first:0.8+second")
-    rows = prepared(second(name="other"), store).held_out
+    rows = returned(prepare(second(name="other"), store)).held_out
     assert loss(base, rows, worn)[0] == pytest.approx(done.result["held_out_loss_after"], abs=1e-4)
     assert loss(base, rows, worn[:1])[0] == pytest.approx(done.result["held_out_loss_before"], abs=1e-4)
     assert done.result["held_out_loss_after"] < done.result["held_out_loss_before"]
@@ -100,12 +90,12 @@ def test_rows_to_rehearse_come_from_the_adapter_where_its_data_are_gone(store: S
     kept = (store.find("adapters", "first") / RESERVOIR).read_text().splitlines()
     assert len(kept) == 5 and all(json.loads(line)["completion"] == "blue sky" for line in kept)
     store.remove("data", "colours")
-    job = prepared(second(rehearse_skills=0.4), store)
+    job = returned(prepare(second(rehearse_skills=0.4), store))
     assert sum(source < 0 for source in job.rows.sources) == 5
     assert job.batches(2048).names[-1] == "rehearsed:5"
     (store.find("adapters", "first") / RESERVOIR).unlink()
     with pytest.raises(UsageError, match="rows to rehearse"):
-        prepared(second(rehearse_skills=0.4), store)
+        returned(prepare(second(rehearse_skills=0.4), store))
 
 
 def test_rows_do_not_travel_where_their_licence_forbids_it(store: Store) -> None:
@@ -184,10 +174,10 @@ def test_options_that_make_no_sense_are_refused(changes: dict[str, object], word
 
 def test_a_bare_base_is_not_a_stack(store: Store) -> None:
     with pytest.raises(UsageError, match="wears no adapter"):
-        prepared(second(on="tiny"), store)
+        returned(prepare(second(on="tiny"), store))
 
 
 def test_an_adapter_brings_its_base_and_the_run_writes_it_down(store: Store) -> None:
-    job = prepared(second(on="first"), store)
+    job = returned(prepare(second(on="first"), store))
     assert job.options.base == "tiny" and job.base.name == "tiny"
     assert load_base(store.find("bases", "tiny")).fingerprint.exact == job.made_of["base"]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from nomoat.core.errors import NotFound, UsageError
-from nomoat.core.records import Done, Record, Step
+from nomoat.core.records import Step
 from nomoat.core.store import Store
 from nomoat.data.preferences import read_preferences
 from nomoat.engine.names import open_stack
@@ -25,6 +24,7 @@ from nomoat.train.sft import SftBatches
 from nomoat.train.state import Cursor
 from nomoat.train.sweep_options import SweepOptions, members
 from nomoat.train.tune import resume, tune
+from outcome import finished
 from tiny import tiny_folder
 
 OPTIONS = TuneOptions(
@@ -47,12 +47,6 @@ def store(own_home: Path) -> Store:
             ]
             (folder / PAIRS_FILES[split]).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return store
-
-
-def finished(records: Iterator[Record]) -> Done:
-    last = list(records)[-1]
-    assert isinstance(last, Done)
-    return last
 
 
 def batches_of(store: Store, base: Base, pack_tokens: int) -> SftBatches:
@@ -87,7 +81,7 @@ def test_the_loss_is_that_of_bradley_and_terry_in_pieces_of_any_size(store: Stor
 def test_a_run_learns_what_carries_over_to_new_pairs(store: Store, method: str) -> None:
     alone = method == "reward-head"
     options = dataclasses.replace(OPTIONS, method=method, top_layers=1 if alone else 0, lr=3e-2 if alone else 1e-2)
-    done = finished(tune(options, store))
+    done, _ = finished(tune(options, store))
     assert done.result["held_out_tokens"] == 6  # pairs
     assert done.result["held_out_loss_after"] < min(0.5, done.result["held_out_loss_before"])
     base, worn = open_stack(store, "small+rm")

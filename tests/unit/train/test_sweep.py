@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from nomoat.core.errors import UsageError
-from nomoat.core.records import Done, Note, Progress, Record
+from nomoat.core.records import Done, Progress, Record
 from nomoat.core.store import Store, read_lineage
 from nomoat.train.options import TuneOptions
 from nomoat.train.sweep import go_on, sweep
 from nomoat.train.sweep_options import SweepOptions, members
 from nomoat.train.tune import tune
+from outcome import ended, notes
 from tiny import tiny_folder
 
 # The base's product of more rows at once may round its last bits otherwise; Adam's steps carry that on. Relative to
@@ -49,9 +50,8 @@ def write(path: Path, question: str, count: int = 48) -> Path:
 
 
 def finished(options: TuneOptions, text: str, keep: str = "all") -> tuple[list[Record], dict[str, Any]]:
-    records = list(sweep(options, SweepOptions(text, keep), Store()))
-    done = records[-1]
-    assert isinstance(done, Done) and done.what == "sweep"
+    records, done = ended(sweep(options, SweepOptions(text, keep), Store()))
+    assert done.what == "sweep"
     return records, done.result
 
 
@@ -109,7 +109,7 @@ def test_the_best_is_kept_under_the_name_asked_for(options: TuneOptions) -> None
     assert lineage.details["run"] == "many-1"
     bars = [record for record in records if isinstance(record, Progress) and record.stage == "training 2 adapters"]
     assert bars[-1].done == bars[-1].total == sum(line["steps"] for line in result["members"])
-    said = [record.text for record in records if isinstance(record, Note)]
+    said = notes(records)
     assert any(text.startswith("lr5e-3, step 5: held-out loss") for text in said)
     assert [path.name for path in Store().find("runs", "many-1").glob("*/checkpoint-*")] == []
 

@@ -49,6 +49,20 @@ arm: $(VENV)/dev
 	command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64-static
 	$(BIN)/pytest -q tests/unit/kernels/test_arm.py
 
+# The tables of README.md, all on this tree: some two hours on two cores, with nothing beside it. Needs cmake.
+MEASURED := build/measured
+measure: $(VENV)/dev
+	mkdir -p $(MEASURED)
+	git describe --always --dirty > $(MEASURED)/tree.txt
+	$(BIN)/python bench/tune.py --peers "PEFT float32" "nomoat float32" "nomoat bfloat16" \
+	    --steps 6 --rounds 5 --held-out 4 > $(MEASURED)/tune.md
+	for model in smollm2 gemma3 qwen05; do $(BIN)/python bench/serve.py --model $$model --rounds 5 \
+	    --peer llama-server llama-server-without-tiles > $(MEASURED)/serve-$$model.md || exit; done
+	$(BIN)/python bench/first_token.py > $(MEASURED)/first_token.md
+	$(BIN)/python bench/predict.py > $(MEASURED)/predict.md
+	$(BIN)/python bench/profile_step.py > $(MEASURED)/profile.md
+	head -n 99 $(MEASURED)/*
+
 # An editable install serves both: `make evening` after `make test` must not replace it.
 $(VENV)/dev: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -72,4 +86,4 @@ $(VENV)/installed: $(SOURCES) $(PYTHON_SOURCES)
 clean:
 	rm -rf $(VENV) $(CLIENTS) build dist src/*.egg-info src/nomoat/kernels/_native*
 
-.PHONY: evening test check test-fast test-real sanitize arm clean
+.PHONY: evening test check test-fast test-real sanitize arm measure clean

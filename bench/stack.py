@@ -40,6 +40,7 @@ from nomoat.data.json_files import read_values  # noqa: E402
 from nomoat.data.load import load_rows  # noqa: E402
 from nomoat.engine.names import Worn, open_stack  # noqa: E402
 from nomoat.engine.score import score  # noqa: E402
+from nomoat.kernels.blocks import quick_products  # noqa: E402
 from nomoat.model.load import Base  # noqa: E402
 from nomoat.model.template import Encoded  # noqa: E402
 from nomoat.stack.compress import spectrum_of  # noqa: E402
@@ -242,7 +243,8 @@ def _one_after_the_other(
             on, size = new, 0
         base, worn = open_stack(store, f"{path}+{on}")
         done = names[: number + 1]
-        now = {each: mean(row_losses(base, test_rows(store, base, each, args.limit), worn)) for each in done}
+        with quick_products():  # scores of every earlier skill after every update, compared with each other only
+            now = {each: mean(row_losses(base, test_rows(store, base, each, args.limit), worn)) for each in done}
         own[name] = now[name]
         ranks = [spectrum_of(update).effective_rank for update in updates_of(worn[0][0]).values()]
         worse = [now[each] - own[each] for each in names[:number]]

@@ -76,6 +76,16 @@ def test_a_stack_becomes_a_model_in_the_store_that_chats_like_it(models: Path) -
     assert done["result"]["llama_cpp"]["prompts"] == 6 and done["result"]["llama_cpp"]["kl"] < 1e-3
 
 
+def test_a_stack_with_a_dora_becomes_one_dora_for_peft(models: Path, tmp_path: Path) -> None:
+    code, _, err = run(models, spec(models, "dora:0.5+plain"), "--to", "peft", "--out", str(tmp_path / "out"))
+    assert code == 0, err
+    base = load_base(models / "base")
+    one = base.load_adapter(tmp_path / "out")
+    assert one.config.use_dora
+    expected = trained(models, ("dora", 0.5), ("plain", 1.0))
+    torch.testing.assert_close(logits(base, ((one, 1.0),)), expected, atol=1e-4, rtol=1e-4)
+
+
 def test_a_dora_folds_into_a_model(models: Path, tmp_path: Path) -> None:
     code, _, err = run(models, spec(models, "dora:0.5+rs"), "--type", "Q8_0", "--out", str(tmp_path / "out"))
     assert code == 0, err

@@ -8,11 +8,11 @@ from nomoat.core.errors import UsageError
 from nomoat.core.files import atomic_write
 from nomoat.engine.names import Worn
 from nomoat.model.adapter_files import save_adapter
-from nomoat.model.adapters import Adapter
+from nomoat.model.adapters import Adapter, adaptable
 from nomoat.model.load import Base
 from nomoat.stack.algebra import as_adapter, weighted_sum
 from nomoat.stack.merge import copy_companions, layout_of, write_file
-from nomoat.stack.update import is_low_rank, updates_of
+from nomoat.stack.update import exact_updates_of
 from nomoat.train.artefact import TEMPLATE_FILE
 
 _FROM_COARSE = ("BF16", "F16", "F32")
@@ -42,7 +42,7 @@ def write_hf(folder: Path, base: Base, worn: Worn, *, type: str = "") -> str:
 def write_peft(folder: Path, base: Base, worn: Worn, *, name: str) -> Adapter:
     """Write the stack as one PEFT adapter: a single adapter as it is, several as their exact sum.
 
-    Raises ``UsageError`` for a stack with a DoRA in it, which no sum of factors can be.
+    With a DoRA among them the sum is a DoRA. Raises ``UsageError`` where that cannot be (``stack/algebra.py``).
     """
     adapter = _one_adapter(base, worn, name)
     save_adapter(adapter, folder, base.decoder)
@@ -54,12 +54,6 @@ def write_peft(folder: Path, base: Base, worn: Worn, *, name: str) -> Adapter:
 def _one_adapter(base: Base, worn: Worn, name: str) -> Adapter:
     if len(worn) == 1 and worn[0][1] == 1.0:
         return worn[0][0]
-    for adapter, _ in worn:
-        if not is_low_rank(adapter):
-            raise UsageError(
-                f"adapter {adapter.name!r} is a DoRA, which scales whole rows of the base: no adapter is its sum with"
-                " others",
-                hint="export it alone at weight 1, or fold the stack into the model: --to hf or --to gguf",
-            )
-    together = weighted_sum([(updates_of(adapter), weight) for adapter, weight in worn])
-    return as_adapter(together, name=name, base_name=base.name, fingerprint=base.fingerprint)
+    weights = adaptable(base.decoder)
+    together = weighted_sum([(exact_updates_of(adapter, weights), weight) for adapter, weight in worn])
+    return as_adapter(together, name=name, base_name=base.name, fingerprint=base.fingerprint, weights=weights)

@@ -45,7 +45,7 @@ class Delta:
         update = self._update(x, strength)
         if self.magnitude is None:
             return torch.addmm(out, *update)
-        ratio = self.magnitude / self._column_norm(weight)  # (out,)
+        ratio = self.magnitude / self.column_norm(weight)  # (out,)
         scaled = torch.mm(*update).mul(ratio)
         return out + scaled + base * ((ratio - 1) * strength)
 
@@ -70,10 +70,11 @@ class Delta:
         return low, torch.cat([self.lora_B, held_b], dim=1).T
 
     @torch.no_grad()
-    def _column_norm(self, weight: FrozenWeight) -> Tensor:
-        """Norm of each row of ``W + scaling * B A``, without forming the product. (out,)."""
+    def column_norm(self, weight: FrozenWeight) -> Tensor:
+        """Norm of each row of ``W + scaling * B A``, the anchor taken off, without forming the product. (out,)."""
         expanded = weight.expand()  # (out, in)
-        a, b = self.lora_A * self.scaling, self.lora_B
+        held_a, held_b = self.anchor if self.anchor is not None else (self.lora_A[:0], self.lora_B[:, :0])
+        a, b = torch.cat([self.lora_A, held_a]) * self.scaling, torch.cat([self.lora_B, -held_b], dim=1)
         square = expanded.square().sum(1)
         square += 2 * ((expanded @ a.T) * b).sum(1)
         square += ((b @ (a @ a.T)) * b).sum(1)

@@ -6,6 +6,7 @@ with ``alpha / rank`` = 1 on every module, so that no reader's idea of scaling c
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -13,9 +14,11 @@ from torch import nn
 
 from nomoat.core.errors import AdapterMismatch, UsageError
 from nomoat.formats.peft_config import MAX_RANK
-from nomoat.model.adapters import Adapter, AdapterConfig
+from nomoat.model.adapters import Adapter, AdapterConfig, is_embedding
 from nomoat.model.delta import Delta
 from nomoat.model.fingerprint import Fingerprint
+from nomoat.model.frozen import FrozenWeight
+from nomoat.stack.dora import as_dora
 from nomoat.stack.update import Update, Updates, concatenated
 
 
@@ -55,8 +58,18 @@ def check_same_base(adapters: Sequence[Adapter]) -> None:
                 raise AdapterMismatch(adapter.name, expected=adapter.base_name, got=adapters[0].base_name, why=why)
 
 
-def as_adapter(updates: Mapping[str, Update], *, name: str, base_name: str, fingerprint: Fingerprint | None) -> Adapter:
-    """Updates as an adapter. Raises ``UsageError`` when there is nothing, or more rank than an adapter may have."""
+def as_adapter(
+    updates: Mapping[str, Update],
+    *,
+    name: str,
+    base_name: str,
+    fingerprint: Fingerprint | None,
+    weights: Mapping[str, FrozenWeight] | None = None,
+) -> Adapter:
+    """Updates as an adapter; with multiples of the base's rows among them as a DoRA, which needs its ``weights``.
+
+    Raises ``UsageError`` when there is nothing, more rank than an adapter may have, or what no DoRA can say.
+    """
     if not updates:
         raise UsageError("nothing is left: every weight is 0", hint="give at least one adapter a weight")
     highest = max(updates.values(), key=lambda update: update.rank).rank
@@ -65,12 +78,36 @@ def as_adapter(updates: Mapping[str, Update], *, name: str, base_name: str, fing
             f"the sum has rank {highest:,}, and an adapter holds {MAX_RANK:,} at most",
             hint="compress it: --rank 64, or --energy 0.999",
         )
+    config = config_for({module: update.rank for module, update in updates.items()})
+    if any(update.rows is not None for update in updates.values()):
+        deltas, config = _doras(updates, weights), dataclasses.replace(config, use_dora=True)
+    else:
+        deltas = {module: _plain(update) for module, update in updates.items()}
+    return Adapter(name, config, deltas, base_name, fingerprint)
+
+
+def _plain(update: Update) -> Delta:
+    a, b = nn.Parameter(update.lora_A.contiguous()), nn.Parameter(update.lora_B.contiguous())
+    return Delta(a, b, 1.0, bias=update.bias)
+
+
+def _doras(updates: Mapping[str, Update], weights: Mapping[str, FrozenWeight] | None) -> dict[str, Delta]:
+    """Every module as a DoRA, for an adapter is one in all its modules or in none."""
+    if weights is None:
+        raise UsageError("a DoRA stands on the base's own rows", hint="open the base with it")
     deltas = {}
     for module, update in updates.items():
-        a, b = nn.Parameter(update.lora_A.contiguous()), nn.Parameter(update.lora_B.contiguous())
-        deltas[module] = Delta(a, b, 1.0, bias=update.bias)
-    config = config_for({module: update.rank for module, update in updates.items()})
-    return Adapter(name, config, deltas, base_name, fingerprint)
+        if is_embedding(module):
+            raise UsageError(
+                f"{module} is adapted, and a DoRA cannot be there: the sum is no adapter",
+                hint="--rank 64 makes it a plain one; served as a stack it is exact",
+            )
+        made = as_dora(update, weights[module])
+        assert made.magnitude is not None
+        leaves = (made.lora_A, made.lora_B, made.magnitude)
+        a, b, magnitude = (nn.Parameter(each.detach().contiguous()) for each in leaves)
+        deltas[module] = Delta(a, b, 1.0, magnitude, bias=made.bias)
+    return deltas
 
 
 def config_for(ranks: Mapping[str, int]) -> AdapterConfig:

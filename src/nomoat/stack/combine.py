@@ -14,8 +14,8 @@ from nomoat.model.adapters import Adapter, seed_of
 from nomoat.model.frozen import FrozenWeight
 from nomoat.stack.compress import Spectrum, spectrum_of, spectrum_of_matrix
 from nomoat.stack.methods import ON_ENTRIES, ON_FACTORS, Mix, mixed_bias
-from nomoat.stack.options import CombineOptions
-from nomoat.stack.update import Update, Updates, is_low_rank, nothing, update_of
+from nomoat.stack.options import SUMS, CombineOptions
+from nomoat.stack.update import Update, Updates, exact_update_of, is_low_rank, nothing, update_of
 
 _CANCELLED = 1e-12  # share of the parts' energy that rounding leaves where updates cancel
 
@@ -31,7 +31,10 @@ class Ingredient:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModuleAccount:
-    """What became of one module: ranks, energy (squared Frobenius norm) before compression, the share kept."""
+    """What became of one module: ranks, energy before compression, the share of it that is kept.
+
+    The energy is the square of the Frobenius norm of the factors' product; of a DoRA, without the base's rows.
+    """
 
     module: str
     rank_before: int
@@ -59,8 +62,8 @@ def combine(
 ) -> Generator[Progress, None, Combined]:
     """Combine adapters over the base whose matrices are ``weights`` (``model.adapters.adaptable``).
 
-    Raises ``UsageError`` where the result cannot be an adapter: a DoRA without a rank to compress to, updates that
-    cancel; ``NumericError`` where one overflows.
+    Raises ``UsageError`` where the result cannot be an adapter: a DoRA in what is not a plain sum, without a rank to
+    compress to; updates that cancel; ``NumericError`` where one overflows.
     """
     _refuse_full_rank(ingredients, options)
     modules = list(dict.fromkeys(module for each in ingredients for module in each.adapter.deltas))
@@ -68,9 +71,9 @@ def combine(
     account = []
     for done, module in enumerate(modules, start=1):
         update, entry = _module(module, ingredients, options, weights[module])
-        if entry.energy > 0.0 or (update.bias is not None and bool(update.bias.any())):
+        if entry.energy > 0.0 or any(bool(each.any()) for each in (update.bias, update.rows) if each is not None):
             factors = update if update.rank else nothing(*update.shape, rank=1)
-            updates[module] = dataclasses.replace(factors, bias=update.bias)
+            updates[module] = dataclasses.replace(factors, bias=update.bias, rows=update.rows)
             account.append(entry)
         yield Progress("combining", done, len(modules), "modules")
     if not updates:
@@ -78,24 +81,29 @@ def combine(
     return Combined(updates, tuple(account))
 
 
+def _is_exact_sum(options: CombineOptions) -> bool:
+    """Whether every adapter's part stays what it is, times a number: then a DoRA may stay one."""
+    return options.method in SUMS and not options.rank and not options.energy
+
+
 def _refuse_full_rank(ingredients: Sequence[Ingredient], options: CombineOptions) -> None:
     for each in ingredients:
-        if not is_low_rank(each.adapter) and not options.rank:
+        if not is_low_rank(each.adapter) and not options.rank and not _is_exact_sum(options):
             raise UsageError(
                 f"{each.adapter.name!r} is a DoRA: what it adds to the base has full rank, and no LoRA equals it",
-                hint="--rank 64 takes the best 64 directions and says what they keep; served as a stack, "
-                f"BASE+{each.adapter.name}, it is exact",
+                hint="--rank 64 takes the best 64 directions and says what they keep; --method concat without --energy "
+                "makes an exact DoRA of the sum",
             )
 
 
 def _module(
     module: str, ingredients: Sequence[Ingredient], options: CombineOptions, weight: FrozenWeight
 ) -> tuple[Update, ModuleAccount]:
-    several = _updates_at(module, ingredients, weight)
+    several = _updates_at(module, ingredients, weight, exact=_is_exact_sum(options))
     for each in several:
-        _check_finite(each.lora_B, module)
-        if each.bias is not None:
-            _check_finite(each.bias, module)
+        for values in (each.lora_B, each.bias, each.rows):
+            if values is not None:
+                _check_finite(values, module)
     before = sum(update.rank for update in several)
     generator = torch.Generator().manual_seed(seed_of(options.seed, module))
     mix = Mix(
@@ -127,12 +135,13 @@ def _check_finite(values: Tensor, module: str) -> None:
         )
 
 
-def _updates_at(module: str, ingredients: Sequence[Ingredient], weight: FrozenWeight) -> list[Update]:
-    """Every ingredient's update, of rank 0 where it leaves the module alone."""
+def _updates_at(module: str, ingredients: Sequence[Ingredient], weight: FrozenWeight, *, exact: bool) -> list[Update]:
+    """Every ingredient's update, of rank 0 where it leaves the module alone; ``exact``: a DoRA's at its own rank."""
+    update_at = exact_update_of if exact else update_of
     delta = next(each.adapter.deltas[module] for each in ingredients if module in each.adapter.deltas)
     absent = nothing(delta.lora_B.shape[0], delta.lora_A.shape[1])
     return [
-        update_of(each.adapter, module, weight) if module in each.adapter.deltas else absent for each in ingredients
+        update_at(each.adapter, module, weight) if module in each.adapter.deltas else absent for each in ingredients
     ]
 
 

@@ -16,10 +16,11 @@ from nomoat.engine.score import PACK_TOKENS, score
 from nomoat.kernels import native
 from nomoat.kernels.blocks import quick_products
 from nomoat.kernels.memory import Pool
+from nomoat.model.adapters import adaptable
 from nomoat.model.decoder import Decoder
 from nomoat.model.load import Base
 from nomoat.model.precision import use_bfloat16, use_float32
-from nomoat.stack.coefficients import Grid, Shares, from_shares, grid_of
+from nomoat.stack.grid import Grid, Shares, from_shares, grid_of
 from nomoat.stack.options import CORE
 from nomoat.stack.skill_loss import Gain, coefficient_task
 from nomoat.stack.skills import Skill
@@ -56,7 +57,7 @@ def prepare(
     """Make ready and time a step. ``measured``: the skills with what each one's own adapter gains, in nats a token.
 
     ``None`` where no skill gains anything. On a processor with tiles steps are taken in bfloat16, if the slope of the
-    first then points where float32's does. Raises ``UsageError`` for a DoRA.
+    first then points where float32's does.
     """
     own = {adapter.name: ((adapter, weight),) for adapter, weight in worn}
     gains, began = [], time.perf_counter()
@@ -69,7 +70,7 @@ def prepare(
     pass_s = time.perf_counter() - began
     if not gains:
         return None
-    grid = grid_of([adapter for adapter, _ in worn], grain)
+    grid = grid_of([adapter for adapter, _ in worn], grain, adaptable(base.decoder))
     fitting = Fitting(base, grid, tuple(gains), False, seed, 0.0, pass_s)
     start = from_shares(grid, [dict.fromkeys(updates, weight) for updates, (_, weight) in zip(grid.updates, worn)])
     exact, seconds = _slope(fitting, start)

@@ -90,10 +90,12 @@ def stack(
 def _combined(
     opened: OpenStack, ingredients: Sequence[Ingredient], options: CombineOptions, name: str
 ) -> Generator[Record, None, tuple[Combined, Adapter]]:
+    base, weights = opened.base, adaptable(opened.base.decoder)
     with torch.no_grad():
-        combined = yield from combine(ingredients, options, adaptable(opened.base.decoder))
-    base = opened.base
-    adapter = as_adapter(combined.updates, name=name, base_name=base.name, fingerprint=base.fingerprint)
+        combined = yield from combine(ingredients, options, weights)
+        adapter = as_adapter(
+            combined.updates, name=name, base_name=base.name, fingerprint=base.fingerprint, weights=weights
+        )
     return combined, adapter
 
 

@@ -10,6 +10,7 @@ from nomoat.core.options import option
 # Named here so that flags can be drawn without the methods themselves; ``methods.py`` has one function for each.
 ON_FACTORS = ("concat", "linear", "task_arithmetic", "slerp", "knots_ties")
 ON_ENTRIES = ("ties", "dare", "dare_ties", "della", "della_linear", "magnitude_prune")
+SUMS = ("concat", "linear", "task_arithmetic")  # weighted sums: every part stays what it is, times a number
 METHODS = (*ON_FACTORS, *ON_ENTRIES)
 NATS = "nats a token"  # the unit of a skill that is scored by its loss
 CORE = "core"
@@ -57,7 +58,7 @@ class SkillOptions:
         "layers, modules, or singular directions of modules; core: a small matrix between all directions of a module",
         choices=GRAINS,
     )
-    gradient_steps: int = option(60, "in a search: steps of that learning, on validation rows alone; none with a DoRA")
+    gradient_steps: int = option(60, "in a search: steps of that learning, on validation rows alone")
     minutes: float | None = option(None, "in a search: choose what can be done in this time")
     keep: float = option(0.95, "in a search: the share of its own gain that each skill shall keep")
 

@@ -22,14 +22,14 @@ from nomoat.engine.names import Worn
 from nomoat.formats.weights import Array
 from nomoat.kernels.blocks import quick_products
 from nomoat.model.delta import stack_key
-from nomoat.stack.coefficients import alike, found_coefficients, in_words, weighted
+from nomoat.stack.coefficients import found_coefficients, in_words, weighted
 from nomoat.stack.fit import Fitting, fit, prepare
+from nomoat.stack.grid import alike
 from nomoat.stack.job import OpenStack
 from nomoat.stack.options import SkillOptions, check_skills
 from nomoat.stack.search_plan import SearchPlan, Timing, plan_search
 from nomoat.stack.simplex import descend
 from nomoat.stack.skills import Scoring, Skill, by_loss, read_skills
-from nomoat.stack.update import is_low_rank
 from nomoat.stack.weighting import Ground, Weighting
 
 _STEP = 0.35  # first step along each weight: from 1 to about two thirds
@@ -113,8 +113,8 @@ def _ground(
 
 
 def _fitting(opened: OpenStack, ground: Ground, options: SkillOptions) -> Generator[Record, None, Fitting | None]:
-    """What learns the weights, where that is asked for and can be done."""
-    if not options.gradient_steps or not all(is_low_rank(adapter) for adapter in opened.adapters):
+    """What learns the weights, where that is asked for and a skill gains anything."""
+    if not options.gradient_steps:
         return None
     gains = [before - own for before, own in zip(ground.bare, ground.alone)]
     return (yield from prepare(opened.base, opened.worn, options.grain, list(zip(ground.skills, gains))))

@@ -21,7 +21,8 @@ from nomoat.kernels.memory import Pool
 from nomoat.model.cache import Layout
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
-from nomoat.stack.coefficients import Grid, learnable
+from nomoat.stack.coefficients import learnable
+from nomoat.stack.grid import Grid
 from nomoat.train.sft import learned_tokens
 from nomoat.train.state import Cursor, HeldOut, StepBatch, Task
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,11 +22,13 @@ class Update:
     """``lora_B @ lora_A``: float32, ``lora_A`` (R, in), ``lora_B`` (out, R). On an embedding ``in`` is the vocabulary.
 
     R may be larger than both sizes, and larger than the rank of the product. ``bias`` (out,) is added to the outputs.
+    ``rows`` (out,): the multiples of the base's own rows that a DoRA adds as well.
     """
 
     lora_A: Tensor
     lora_B: Tensor
     bias: Tensor | None = None
+    rows: Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -39,21 +41,22 @@ class Update:
         return self.lora_B.shape[0], self.lora_A.shape[1]
 
     def dense(self) -> Tensor:
-        """The product, without the bias. (out, in)."""
+        """The product, without the bias and the base's rows. (out, in)."""
         return self.lora_B @ self.lora_A
 
     def scaled(self, weight: float) -> Update:
         """``weight`` times this update."""
-        return Update(self.lora_A, self.lora_B * weight, None if self.bias is None else self.bias * weight)
+        bias, rows = (None if each is None else each * weight for each in (self.bias, self.rows))
+        return Update(self.lora_A, self.lora_B * weight, bias, rows)
 
     def dot(self, other: Update) -> float:
-        """Sum over all entries of the product of both, without forming either."""
+        """Sum over all entries of the product of both products, without forming either."""
         b, a = self.lora_B.double().T @ other.lora_B.double(), self.lora_A.double() @ other.lora_A.double().T
         return float((b * a).sum())
 
     @property
     def energy(self) -> float:
-        """Square of the Frobenius norm."""
+        """Square of the product's Frobenius norm."""
         return max(self.dot(self), 0.0)
 
 
@@ -68,8 +71,12 @@ def nothing(out_dim: int, in_dim: int, rank: int = 0) -> Update:
 def concatenated(updates: Sequence[Update]) -> Update:
     """The sum of updates, exactly: their factors side by side. Ranks add up."""
     a, b = torch.cat([each.lora_A for each in updates]), torch.cat([each.lora_B for each in updates], dim=1)
-    biases = [each.bias for each in updates if each.bias is not None]
-    return Update(a, b, torch.stack(biases).sum(0) if biases else None)
+    return Update(a, b, _total([each.bias for each in updates]), _total([each.rows for each in updates]))
+
+
+def _total(vectors: Sequence[Tensor | None]) -> Tensor | None:
+    present = [vector for vector in vectors if vector is not None]
+    return torch.stack(present).sum(0) if present else None
 
 
 def factored(matrix: Tensor) -> Update:
@@ -81,7 +88,7 @@ def factored(matrix: Tensor) -> Update:
 
 
 def update_of(adapter: Adapter, module: str, weight: FrozenWeight | None = None) -> Update:
-    """What ``adapter`` adds to one of its modules.
+    """What ``adapter`` adds to one of its modules, as factors alone.
 
     A DoRA needs the base's ``weight``: its update is the difference to it, of full rank. Raises ``UsageError`` for a
     DoRA without.
@@ -94,7 +101,18 @@ def update_of(adapter: Adapter, module: str, weight: FrozenWeight | None = None)
             f"adapter {adapter.name!r} is a DoRA: what it adds depends on the base's weights",
             hint="open the base with it",
         )
-    return dataclasses.replace(factored(dora_difference(delta, weight)), bias=delta.bias)
+    return dataclasses.replace(factored(_dense(_dora(delta, weight), weight)), bias=delta.bias)
+
+
+def exact_update_of(adapter: Adapter, module: str, weight: FrozenWeight) -> Update:
+    """What ``adapter`` adds to one of its modules, at its own rank: a DoRA's with multiples of the base's rows."""
+    delta = adapter.deltas[module]
+    return _low_rank(delta) if delta.magnitude is None else _dora(delta, weight)
+
+
+def exact_updates_of(adapter: Adapter, weights: Mapping[str, FrozenWeight]) -> Updates:
+    """Every module's update over the base whose matrices are ``weights``; see ``exact_update_of``."""
+    return {module: exact_update_of(adapter, module, weights[module]) for module in adapter.deltas}
 
 
 def updates_of(adapter: Adapter, decoder: Decoder | None = None) -> Updates:
@@ -118,17 +136,24 @@ def _low_rank(delta: Delta) -> Update:
 
 
 @torch.no_grad()
-def dora_difference(delta: Delta, weight: FrozenWeight) -> Tensor:
-    """``magnitude * (W + s B A) / |W + s B A| - W``, norms over each row. (out, in).
+def _dora(delta: Delta, weight: FrozenWeight) -> Update:
+    """``r s B A`` and ``r - 1`` of the base's rows, where ``r = magnitude / |W + s B A|``, norms over each row.
 
-    Liu et al. 2024 (arXiv 2402.09353), equation 5. Computed in double precision, since it is a small difference.
+    That is ``magnitude * (W + s B A) / |W + s B A| - W``: Liu et al. 2024 (arXiv 2402.09353), equation 5.
     """
     assert delta.magnitude is not None
+    ratio = delta.magnitude / delta.column_norm(weight)
+    plain = _low_rank(delta)
+    return Update(plain.lora_A, plain.lora_B * ratio[:, None], delta.bias, ratio - 1)
+
+
+@torch.no_grad()
+def _dense(update: Update, weight: FrozenWeight) -> Tensor:
+    """The product with the multiples of the base's rows. (out, in). In double precision: a small difference."""
+    assert update.rows is not None
     parts = []
     for start in range(0, weight.shape[0], _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        base = weight.expand(rows).double()
-        moved = base + (delta.lora_B[rows].double() @ delta.lora_A.double()) * delta.scaling
-        ratio = delta.magnitude[rows].double() / moved.norm(dim=1)
-        parts.append((moved * ratio[:, None] - base).float())
+        base = weight.expand(rows).double() * update.rows[rows, None].double()
+        parts.append((base + update.lora_B[rows].double() @ update.lora_A.double()).float())
     return torch.cat(parts)

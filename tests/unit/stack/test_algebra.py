@@ -8,7 +8,7 @@ import torch
 from adapters import dense, random_adapter, saved
 from nomoat.core.errors import AdapterMismatch, UsageError
 from nomoat.formats.peft_config import MAX_RANK
-from nomoat.model.adapters import Adapter
+from nomoat.model.adapters import Adapter, AdapterConfig
 from nomoat.model.cache import Layout
 from nomoat.model.delta import Stack
 from nomoat.model.load import Base
@@ -93,6 +93,14 @@ def test_a_dora_adds_what_the_decoder_says_it_adds(base: Base) -> None:
     exact = made(base, updates_of(dora, base.decoder))
     torch.testing.assert_close(logits(base, ((exact, 1.0),)), logits(base, ((dora, 1.0),)), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(logits(base, ((exact, 0.5),)), logits(base, ((dora, 0.5),)), atol=1e-4, rtol=1e-4)
+
+
+def test_a_dora_that_starts_as_pissa_does_changes_nothing_yet_and_is_saved_as_it_is(base: Base, tmp_path: Path) -> None:
+    fresh = base.new_adapter(AdapterConfig(rank=3, use_dora=True, init="pissa"), seed=1, name="fresh")
+    torch.testing.assert_close(logits(base, ((fresh, 1.0),)), logits(base, ()), atol=1e-5, rtol=1e-5)
+    moved = random_adapter(base, "moved", 2, rank=3, use_dora=True, init="pissa")
+    loaded = base.load_adapter(saved(moved, tmp_path / "moved"))
+    torch.testing.assert_close(logits(base, ((loaded, 1.0),)), logits(base, ((moved, 1.0),)), atol=1e-4, rtol=1e-4)
 
 
 def test_a_dora_without_its_base_is_refused(base: Base) -> None:

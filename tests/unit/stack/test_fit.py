@@ -13,11 +13,12 @@ from nomoat.engine.generate import Engine, Request
 from nomoat.engine.names import Worn
 from nomoat.engine.sampling import Sampling
 from nomoat.engine.score import loss, score
-from nomoat.model.adapters import Adapter, AdapterConfig, layer_of
+from nomoat.model.adapters import Adapter, AdapterConfig, adaptable, layer_of
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
-from nomoat.stack.coefficients import alike, from_shares, grid_of, weighted
+from nomoat.stack.coefficients import weighted
 from nomoat.stack.fit import Fitting, fit
+from nomoat.stack.grid import alike, from_shares, grid_of
 from nomoat.stack.skill_loss import Gain, SkillBatches, lost_shares, piece_of, smooth_cost
 from nomoat.train.state import Cursor
 from outcome import outcome
@@ -36,9 +37,9 @@ def adapters(base: Base) -> list[Adapter]:
 
 
 @pytest.fixture(scope="module")
-def planted(adapters: list[Adapter]) -> Worn:
+def planted(base: Base, adapters: list[Adapter]) -> Worn:
     """What the rows are true of: the first adapter in layer 0 alone, the second in layer 1 alone."""
-    grid = grid_of(adapters, "layer")
+    grid = grid_of(adapters, "layer", adaptable(base.decoder))
     shares = [
         {module: float(layer_of(module) == own) for module in adapter.deltas} for own, adapter in enumerate(adapters)
     ]
@@ -66,7 +67,9 @@ def gains(base: Base, planted: Worn) -> tuple[Gain, ...]:
 
 
 def fitting(base: Base, adapters: list[Adapter], gains: tuple[Gain, ...], grain: str) -> Fitting:
-    return Fitting(base, grid_of(adapters, grain), gains, rounded=False, seed=0, step_s=0.0, pass_s=0.0)
+    return Fitting(
+        base, grid_of(adapters, grain, adaptable(base.decoder)), gains, rounded=False, seed=0, step_s=0.0, pass_s=0.0
+    )
 
 
 def test_skills_that_collide_layer_by_layer_are_kept_by_a_weight_for_each_layer_and_not_for_each_adapter(
@@ -83,6 +86,20 @@ def test_skills_that_collide_layer_by_layer_are_kept_by_a_weight_for_each_layer_
         costs[grain] = 1 - min(kept)
     assert costs["layer"] < 0.1 and costs["module"] < 0.15
     assert costs["adapter"] > 2 * max(costs["layer"], costs["module"]) and costs["adapter"] > 0.2
+
+
+@pytest.mark.parametrize("grain", ["adapter", "direction"])
+def test_the_weights_of_a_dora_are_learned_too(grain: str, base: Base, adapters: list[Adapter]) -> None:
+    dora = strong_adapter(base, AdapterConfig(rank=4, use_dora=True), seed=3, size=0.6)
+    rows = answers(base, ((dora, 1.0),), start=0)
+    alone = tuple(-one.total for one in score(base, rows, ((dora, 1.0),)))
+    gain = Gain(rows, alone, loss(base, rows)[0] - loss(base, rows, ((dora, 1.0),))[0])
+    ready = fitting(base, [dora, adapters[0]], (gain,), grain)
+    start = alike([dora, adapters[0]], [0.6, 0.6])
+    values = outcome(fit(ready, start, steps=20, deadline=math.inf))[1]
+    assert values is not None
+    before, after = (loss(base, rows, weighted(ready.grid, at))[0] for at in (from_shares(ready.grid, start), values))
+    assert after < before - 0.5 * (before - loss(base, rows, ((dora, 1.0),))[0])
 
 
 def test_what_does_not_help_the_rows_held_back_is_not_taken(base: Base, planted: Worn, gains: tuple[Gain, ...]) -> None:

@@ -12,9 +12,11 @@ from adapters import dense, random_adapter, with_random_biases
 from nomoat.core.errors import AdapterMismatch, UsageError
 from nomoat.core.files import sha256_file
 from nomoat.core.store import Lineage, Parent, Store, read_lineage, write_lineage
+from nomoat.engine.score import loss
 from nomoat.model.adapter_files import save_adapter
 from nomoat.model.adapters import Adapter
 from nomoat.model.load import Base
+from nomoat.model.template import Encoded
 from nomoat.stack.job import open_parts, stack
 from nomoat.stack.methods import Mix, ties
 from nomoat.stack.options import CombineOptions
@@ -107,13 +109,45 @@ def test_compression_is_counted_and_an_energy_chooses_ranks(store: Store, base: 
     assert enough.result["highest_rank"] < 8
 
 
-def test_a_dora_is_refused_without_a_rank_and_taken_with_one(store: Store, base: Base) -> None:
+def test_with_doras_the_sum_is_a_dora_of_the_ranks_together(store: Store, base: Base) -> None:
+    several = [random_adapter(base, "plain", 1, rank=2),
+               *(random_adapter(base, f"dora{seed}", seed, rank=seed, use_dora=True) for seed in (2, 3))]  # fmt: skip
+    for adapter in several:
+        keep(store, adapter)
+    opened = open_parts(store, ["plain:0.8", "dora2:0.5", "dora3:-0.4"])
+    done, _ = finished(stack(opened, CombineOptions(), store, name="sum"))
+    both = base.load_adapter(store.find("adapters", "sum"))
+    assert both.config.use_dora and done.result["highest_rank"] == 7
+    found, parts = dense(both, base), [dense(adapter, base) for adapter in several]
+    for module, matrix in found.items():
+        expected = sum(weight * part[module] for weight, part in zip((0.8, 0.5, -0.4), parts))
+        torch.testing.assert_close(matrix, expected, atol=1e-5, rtol=1e-4)
+    rows = [Encoded([1, 9, 30, 77, 5], [False, True, True, True, True])]
+    assert loss(base, rows, ((both, 1.0),))[0] == pytest.approx(loss(base, rows, opened.worn)[0], abs=1e-5)
+    keep(store, random_adapter(base, "twin", 2, rank=2, use_dora=True))
+    finished(stack(open_parts(store, ["plain", "dora2", "twin:-1"]), CombineOptions(), store, name="left"))
+    for module, matrix in dense(base.load_adapter(store.find("adapters", "left")), base).items():
+        torch.testing.assert_close(matrix, parts[0][module], atol=1e-5, rtol=1e-4)
+
+
+def test_a_sum_that_takes_whole_rows_of_the_base_away_is_refused(store: Store, base: Base) -> None:
+    dora = random_adapter(base, "dora", 2, rank=2, use_dora=True)
+    with torch.no_grad():
+        for delta in dora.deltas.values():
+            assert delta.magnitude is not None
+            delta.magnitude[0] = 0.0
+    keep(store, dora)
+    with pytest.raises(UsageError, match="takes whole rows of the base away"):
+        finished(stack(open_parts(store, ["dora"]), CombineOptions(), store, name="none"))
+
+
+def test_in_what_is_no_sum_a_dora_needs_a_rank(store: Store, base: Base) -> None:
     keep(store, random_adapter(base, "plain", 1, rank=2))
     dora = random_adapter(base, "dora", 2, rank=2, use_dora=True)
     keep(store, dora)
     opened = open_parts(store, ["plain", "dora"])
     with pytest.raises(UsageError, match="'dora' is a DoRA") as caught:
-        finished(stack(opened, CombineOptions(), store, name="both"))
+        finished(stack(opened, CombineOptions(method="slerp"), store, name="both"))
     assert "--rank" in caught.value.hint
     done, _ = finished(stack(opened, CombineOptions(rank=32), store, name="both"))
     both, plain = dense(base.load_adapter(store.find("adapters", "both")), base), dense(opened.adapters[0], base)

@@ -14,8 +14,10 @@ from nomoat.core.errors import UsageError
 from nomoat.core.records import Done, Record, returned
 from nomoat.core.store import Store, read_lineage
 from nomoat.engine.score import loss
+from nomoat.model.adapters import adaptable
 from nomoat.stack.artefact import WEIGHTS_FILE, WEIGHTS_PICTURE
-from nomoat.stack.coefficients import found_coefficients, grid_of, weighted
+from nomoat.stack.coefficients import found_coefficients, weighted
+from nomoat.stack.grid import grid_of
 from nomoat.stack.job import OpenStack, open_parts, stack
 from nomoat.stack.options import NATS, CombineOptions, SkillOptions
 from nomoat.stack.report import HEAT_FILE, REPORT_FILE, report
@@ -115,7 +117,7 @@ def test_the_search_loses_less_than_the_naive_sum_and_what_it_found_is_saved_as_
 def test_finer_weights_are_written_beside_the_adapter_as_figures_and_as_a_picture(
     store: Store, opened: OpenStack
 ) -> None:
-    grid = grid_of(opened.adapters, "module")
+    grid = grid_of(opened.adapters, "module", adaptable(opened.base.decoder))
     values = [0.5 + 0.01 * place for place in range(grid.count)]
     finer = found_coefficients(grid, torch.tensor(values))
     found = dataclasses.replace(opened, worn=weighted(grid, torch.tensor(values)), coefficients=finer)

@@ -11,25 +11,28 @@ from nomoat.cli.environment import Environment
 from nomoat.cli.tables import print_table
 from nomoat.core.amounts import size
 from nomoat.core.artefacts import locate
-from nomoat.stack.history import draw_history, generations, skills_of
+from nomoat.stack.history import courses, draw_history, generations
 
 
 def show_history(args: argparse.Namespace, env: Environment) -> int:
-    """Print a line a generation, and draw them where a file is named."""
+    """Print a line a generation and a line a skill, and draw them where a file is named."""
     history = generations(env.store, locate(env.store, args.name))
-    if args.json:
-        values = [dataclasses.asdict(each) for each in history]
-        env.print(json.dumps({"record": "history", "generations": values}, ensure_ascii=False))
-    else:
-        skills = skills_of(history)
-        rows = [
-            [each.name, each.made, size(4 * each.parameters), str(each.rank or "")]
-            + [f"{each.losses[skill]:.4f}" if skill in each.losses else "" for skill in skills]
-            for each in history
-        ]
-        print_table(env, ("adapter", "made", "size", "rank", *skills), rows)
-        env.print("(held-out loss in nats a token)")
     if args.plot:
         draw_history(history, Path(args.plot))
         env.say(f"saved picture: {args.plot}")
+    if args.json:
+        generation_values = [dataclasses.asdict(each) for each in history]
+        skill_values = [dataclasses.asdict(each) for each in courses(history)]
+        record = {"record": "history", "generations": generation_values, "skills": skill_values}
+        env.print(json.dumps(record, ensure_ascii=False))
+        return 0
+    rows = [[each.name, each.made, size(4 * each.parameters), str(each.rank or "")] for each in history]
+    print_table(env, ("adapter", "made", "size", "rank"), rows)
+    skills = [
+        [each.skill, f"{each.first:.4f}", f"{each.worst:.4f}", each.worst_at, f"{each.last:.4f}"]
+        for each in courses(history)
+    ]
+    if skills:
+        env.print("\nheld-out loss, nats a token:\n")
+        print_table(env, ("data set", "first", "worst", "at", "last"), skills)
     return 0

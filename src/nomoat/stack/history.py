@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from nomoat.core.artefacts import Artefact, locate, read_kind
 from nomoat.core.errors import UsageError
 from nomoat.core.files import disk_errors
 from nomoat.core.store import Lineage, Store
+
+MOST_SKILLS_NAMED, MOST_GENERATIONS_NAMED = 10, 25
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,6 +24,17 @@ class Generation:
     parameters: int
     rank: int
     losses: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Course:
+    """What became of one skill: its loss when first measured, the worst and where, and the last (nats a token)."""
+
+    skill: str
+    first: float
+    worst: float
+    worst_at: str
+    last: float
 
 
 def generations(store: Store, artefact: Artefact) -> list[Generation]:
@@ -60,27 +74,46 @@ def _generation(lineage: Lineage) -> Generation:
     return Generation(lineage.name, made, int(metrics.get("adapter_parameters") or 0), int(rank), losses)
 
 
-def skills_of(history: Sequence[Generation]) -> list[str]:
-    """All data sets that were measured, in the order they came in."""
-    return list(dict.fromkeys(name for each in history for name in each.losses))
+def courses(history: Sequence[Generation]) -> list[Course]:
+    """One for each data set that was measured, in the order they came in."""
+    found = []
+    for skill in dict.fromkeys(name for each in history for name in each.losses):
+        losses = [(each.losses[skill], each.name) for each in history if skill in each.losses]
+        worst, where = max(losses, key=lambda each: each[0])
+        found.append(Course(skill, losses[0][0], worst, where, losses[-1][0]))
+    return found
 
 
 def draw_history(history: Sequence[Generation], target: Path) -> None:
-    """A line for each skill over the generations, as a PNG."""
+    """A line for each skill over the generations, as a PNG.
+
+    Only so many names are written as can be told apart: of the generations at even distances, of the skills those
+    that lost most; the others are drawn in grey.
+    """
     # Here and not above: matplotlib takes half a second to import, and only this function needs it.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(max(5.0, 1.5 + 0.6 * len(history)), 3.6), layout="constrained")
+    figure = Figure(figsize=(min(14.0, max(5.0, 1.5 + 0.6 * len(history))), 3.6), layout="constrained")
     axes = figure.add_subplot()
-    for skill in skills_of(history):
-        points = [(place, each.losses[skill]) for place, each in enumerate(history) if skill in each.losses]
+    lost_most = sorted(courses(history), key=lambda each: each.first - each.last)
+    named = {each.skill for each in lost_most[:MOST_SKILLS_NAMED]}
+    for course in courses(history):
+        points = [
+            (place, each.losses[course.skill]) for place, each in enumerate(history) if course.skill in each.losses
+        ]
         places, losses = zip(*points)
-        axes.plot(places, losses, marker="o", markersize=3.5, linewidth=1.4, label=skill)
-    axes.set_xticks(range(len(history)), [each.name for each in history], rotation=45, ha="right", fontsize=8)
+        if course.skill in named:
+            axes.plot(places, losses, marker="o", markersize=3.5, linewidth=1.4, label=course.skill)
+        else:
+            axes.plot(places, losses, color="#c4c9d1", linewidth=0.8, zorder=1)
+    step = math.ceil(len(history) / MOST_GENERATIONS_NAMED)
+    names = [each.name for each in history[::step]]
+    axes.set_xticks(range(0, len(history), step), names, rotation=45, ha="right", fontsize=8)
     axes.set(ylabel="held-out loss (nats a token)")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
+    if named:
+        axes.legend(frameon=False, fontsize=8)
     with disk_errors(target):
         FigureCanvasAgg(figure).print_png(str(target))  # type: ignore[no-untyped-call]

@@ -12,16 +12,18 @@ _SMOOTHING = 0.9  # of the running mean that shows the trend through the noise o
 
 
 def draw_losses(log: Path, target: Path) -> None:
-    """Read ``log.jsonl`` and draw training and held-out loss over the steps into ``target``."""
+    """Read ``log.jsonl`` and draw training and held-out loss over the steps; nothing where there is only one step."""
+    records = read_log(log)
+    steps = [record for record in records if record["record"] == "step"]
+    if len(steps) < 2:
+        return
     # Here and not above: matplotlib takes half a second to import, and only this function needs it.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    records = read_log(log)
-    steps = [record for record in records if record["record"] == "step"]
     evals = [record for record in records if record["record"] == "eval"]
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(6.4, 3.6))
+    axes = figure.add_axes((0.09, 0.13, 0.89, 0.84))
     numbers, losses = [step["step"] for step in steps], [step["loss"] for step in steps]
     axes.plot(numbers, losses, color="#b8c4d6", linewidth=0.8, label="each step")
     axes.plot(numbers, _trend(losses), color="#2f5d9f", linewidth=1.6, label="trend")

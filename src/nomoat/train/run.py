@@ -4,7 +4,7 @@
       options.json      options, what was settled at the start, hashes of base and data, versions
       log.jsonl         every record, one a line; cut back to the checkpoint when a run is resumed
       checkpoint-<step>/
-      loss.png  result.json     once it is finished
+      loss.png  result.json     once it is finished (the picture: of two steps or more)
 
 Everything is written whole or appended, so a run that is killed at any moment can be resumed.
 """

@@ -166,6 +166,17 @@ def test_people_read_a_table_of_votes(tmp_path: Path) -> None:
     assert "3 comparisons" in env.stdout.getvalue()  # type: ignore[attr-defined]
 
 
+def test_drawn_verdicts_say_what_so_many_battles_would_tell(mt_bench: tuple[Path, Path]) -> None:
+    questions, folder = mt_bench
+    env = Environment(stdout=io.StringIO(), stderr=io.StringIO())
+    asked = ["rank", str(folder.parent), "--data", str(questions), "--simulate", "400", "--battles", "300"]
+    assert main(asked, env) == 0
+    said = env.stdout.getvalue()  # type: ignore[attr-defined]
+    assert "planted" in said and "of 3 planted strengths lie in their intervals" in said
+    code, records = run(*asked, "--judgments")
+    assert code == 2 and "leave one of them out" in str(records[-1])
+
+
 @pytest.mark.parametrize("verb", [["rank", "x"], ["grade", "x"]])
 def test_what_is_missing_is_said(verb: list[str]) -> None:
     code, records = run(*verb)

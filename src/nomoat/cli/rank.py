@@ -40,11 +40,15 @@ def print_rank(result: Mapping[str, Any], env: Environment) -> None:
     if result["withheld"]:
         env.print(f"withheld: {result['withheld']}")
         return
+    planted = result["simulation"]["planted"] if result["simulation"] else {}
     rows = [
         [each["model"], f"{each['value']:.0f}", f"{each['low']:.0f} to {each['high']:.0f}", f"{each['battles']:g}"]
+        + ([f"{planted[each['model']]:.0f}"] if planted else [])
         for each in result["ratings"]
     ]
-    print_table(env, ("model", "rating", "95 % interval", "comparisons"), rows)
+    print_table(env, ("model", "rating", "95 % interval", "comparisons", *(["planted"] if planted else [])), rows)
+    if result["simulation"] is not None:
+        _print_simulation(result["simulation"], env)
     close = sum(each["low"] <= 0 for each in result["neighbours"])
     if close:
         env.print(f"\n{close} of {len(result['neighbours'])} neighbours cannot be told apart: judge more pairs.")
@@ -52,6 +56,16 @@ def print_rank(result: Mapping[str, Any], env: Environment) -> None:
         lines = [_against(each, share) for each in result["against"]]
         env.print("")
         print_table(env, ("model", "wins against", "as judged", "95 %", "at equal length", "95 %"), lines)
+
+
+def _print_simulation(found: Mapping[str, Any], env: Environment) -> None:
+    """How well drawn verdicts told the strengths behind them."""
+    ranks = found["correlation"]
+    env.print(
+        f"\nSimulated: {found['inside']} of {len(found['planted'])} planted strengths lie in their intervals, rank "
+        f"correlation {ranks['value']:.2f} ({ranks['low']:.2f} to {ranks['high']:.2f}); {found['told_apart']} of "
+        f"{found['pairs']} pairs of models told apart, {found['told_wrongly']} of them the wrong way round."
+    )
 
 
 def _against(each: Mapping[str, Any], share: Any) -> list[str]:

@@ -107,6 +107,15 @@ def read_values(path: Path) -> Iterator[Numbered]:
     yield from values
 
 
+def first_row(path: Path) -> dict[str, Any]:
+    """The first row of a ``.json`` or a ``.jsonl`` file; empty where that is no object, and for other files."""
+    readers = {".jsonl": read_lines, ".json": read_values}
+    if path.suffix not in readers or not path.is_file():
+        return {}
+    _, first = next(readers[path.suffix](path), (None, None))
+    return first if isinstance(first, dict) else {}
+
+
 def _unwrap(value: dict[str, Any], line: int | None) -> Iterator[Numbered]:
     """Rows of a single object: its one list of objects, its values if all are objects, or itself."""
     lists = [inner for inner in value.values() if _is_rows(inner)]

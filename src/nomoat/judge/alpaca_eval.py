@@ -46,9 +46,13 @@ def read_prompts(path: Path) -> list[Topic]:
 
 
 def read_outputs(path: Path) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Outputs by model, each under its instruction: of one file, or of all ``.json`` files of a folder."""
+    """Outputs by model, each under its instruction.
+
+    Of one file; of a folder's ``<model>/model_outputs.json``, or where it has none, of its ``.json`` files.
+    """
     found: dict[str, dict[str, tuple[str, ...]]] = {}
-    for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+    inside = sorted(path.glob("*/model_outputs.json")) or sorted(path.glob("*.json"))
+    for file in inside if path.is_dir() else [path]:
         for raw, place in _rows(file):
             model = _text(raw, "generator", place)
             found.setdefault(model, {})[_text(raw, "instruction", place)] = (_text(raw, "output", place),)

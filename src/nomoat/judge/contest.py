@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from nomoat.core.errors import DataError, UsageError
 from nomoat.core.store import Store
-from nomoat.data.json_files import read_lines, read_values
+from nomoat.data.json_files import first_row
 from nomoat.data.rows import Message, Row
 from nomoat.engine.names import open_stack
 from nomoat.judge import alpaca_eval, mt_bench
@@ -28,7 +26,7 @@ def read_topics(store: Store, data: str, limit: int = 0, references: str = "") -
     ``references``: MT-bench's file of right answers. Raises ``UsageError`` where nothing is asked, ``DataError``.
     """
     path = Path(data).expanduser()
-    first = _first_row(path) if data not in store.names("data") and path.suffix in (".json", ".jsonl") else {}
+    first = first_row(path) if data not in store.names("data") else {}
     if isinstance(first.get("turns"), list):
         known: Mapping[str, tuple[str, ...]] = {}
         if references:
@@ -63,7 +61,9 @@ def answers_file(name: str) -> Path | None:
 
 def read_given(path: Path) -> dict[str, dict[str, tuple[str, ...]]]:
     """Answers by model, of a file or a folder of either format. Raises ``DataError`` where there are none."""
-    if path.is_dir():
+    if (path / "model_answer").is_dir():
+        found = mt_bench.read_answers(path / "model_answer")
+    elif path.is_dir():
         found = {**alpaca_eval.read_outputs(path), **mt_bench.read_answers(path)}
     elif path.suffix == ".json":
         found = alpaca_eval.read_outputs(path)
@@ -123,14 +123,6 @@ def _written(
         for place, text in zip(kept, texts):
             said[going[place].key] += (text,)
     return {topic.key: said[topic.key] for topic in topics if len(said[topic.key]) == topic.turns}
-
-
-def _first_row(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        return {}
-    rows = read_lines(path) if path.suffix == ".jsonl" else read_values(path)
-    first = next(itertools.islice((raw for _, raw in rows), 1), None)
-    return first if isinstance(first, dict) else {}
 
 
 def _of_rows(rows: Sequence[Row]) -> list[Topic]:

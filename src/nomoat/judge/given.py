@@ -1,4 +1,4 @@
-"""Judgments that exist already: MT-bench's, AlpacaEval's, and battles as FastChat's arena logs them."""
+"""Judgments that exist already: MT-bench's, AlpacaEval's, the Vicuna blog's, battles as FastChat's arena logs them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any, Final
 import numpy as np
 
 from nomoat.core.errors import DataError
-from nomoat.data.json_files import read_lines
+from nomoat.data.json_files import first_row, read_lines
 from nomoat.data.rows import Place
 from nomoat.judge.alpaca_eval import Annotation, read_annotations
 from nomoat.judge.length import hardness, length_controlled
 from nomoat.judge.mt_bench import Score, read_judgments
 from nomoat.judge.ratings import Battle, Winner
+from nomoat.judge.reviews import Review, read_reviews
 from nomoat.judge.statistics import Interval, bootstrap
 
 _WINNERS: Final[dict[str, Winner]] = {
@@ -38,16 +39,20 @@ class Against:
 def battles_of(path: Path) -> list[Battle]:
     """Every comparison in a file or a folder. Raises ``DataError`` where there is none."""
     found: list[Battle] = []
+    if path.is_dir() and any(path.glob("**/review*.jsonl")):
+        return [_reviewed(each) for each in read_reviews(path)]
     for file in _files(path):
         if file.suffix == ".json":
             found += [_battle(each) for each in read_annotations(file)]
-        elif _first_has(file, "model_a"):
+        elif "model_a" in first_row(file):
             found += _logged(file)
         else:
             games, scores = read_judgments(file)
             found += [game.battle for game in games] + _by_score(scores)
     if not found:
-        raise DataError("holds no judgments", file=path, hint="MT-bench's, AlpacaEval's, or arena logs")
+        raise DataError(
+            "holds no judgments", file=path, hint="MT-bench's, AlpacaEval's, the Vicuna blog's, or arena logs"
+        )
     return found
 
 
@@ -85,11 +90,6 @@ def _files(path: Path) -> list[Path]:
     return found or sorted(file for folder in judged for file in folder.glob("*.jsonl"))
 
 
-def _first_has(file: Path, field: str) -> bool:
-    first = next(itertools.islice((raw for _, raw in read_lines(file)), 1), None)
-    return isinstance(first, dict) and field in first
-
-
 def _logged(file: Path) -> list[Battle]:
     battles = []
     for line, raw in read_lines(file):
@@ -106,6 +106,12 @@ def _logged(file: Path) -> list[Battle]:
 def _battle(each: Annotation) -> Battle:
     winner: Winner = "tie" if each.points == 0.5 else "model_a" if each.points > 0.5 else "model_b"
     return Battle(each.model, each.baseline, winner)
+
+
+def _reviewed(each: Review) -> Battle:
+    """The higher of two scores wins."""
+    gap = each.first_score - each.second_score
+    return Battle(each.first, each.second, "tie" if gap == 0 else "model_a" if gap > 0 else "model_b")
 
 
 def _by_score(scores: Sequence[Score]) -> list[Battle]:

@@ -22,7 +22,7 @@ from nomoat.judge.grading import Exhibit, Rubric, asks, grading_judge, ratings
 from nomoat.judge.manner import room_for
 from nomoat.judge.measure import Subject
 from nomoat.judge.mt_bench import Score
-from nomoat.judge.prometheus import read_labelled
+from nomoat.judge.rated import read_rated
 from nomoat.judge.reward import is_reward_model
 from nomoat.judge.saved import save_scores
 from nomoat.judge.statistics import bootstrap, rank_correlation
@@ -117,7 +117,7 @@ def _beside_labels(
     if not options.scores:
         return None
     labelled = [
-        each for each in read_labelled(Path(options.scores).expanduser()) if _fits(judge, each.exhibit, rubric, written)
+        each for each in read_rated(Path(options.scores).expanduser()) if _fits(judge, each.exhibit, rubric, written)
     ][: options.exam_limit or None]
     if len(labelled) < 3:
         raise UsageError(f"{options.scores} has {len(labelled)} rated answers that the judge can read; 3 are the least")

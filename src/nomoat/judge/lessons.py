@@ -22,6 +22,7 @@ from nomoat.data.rows import Message, Row
 from nomoat.data.split import Thresholds, choose_thresholds, position_of
 from nomoat.judge.exam import FEWEST_PAIRS
 from nomoat.judge.pairwise import LETTERS, Pair, question
+from nomoat.judge.rated import holds_ratings, rated_pairs
 from nomoat.judge.topics import pair_of
 from nomoat.judge.votes import votes
 from nomoat.train.reward import PAIRS_FILES
@@ -42,12 +43,13 @@ class Lessons:
 
 
 def read_pairs(store: Store, source: str) -> list[Preference]:
-    """Labelled pairs of a file or folder, or those of ``votes:ARENA``: the user's own votes that have a winner.
+    """Labelled pairs of a file or folder, of a file of rated answers, or of ``votes:ARENA``: votes that have a winner.
 
     Raises ``DataError`` where there are none.
     """
     if not source.startswith(VOTES):
-        return read_preferences(source)
+        path = Path(source).expanduser()
+        return rated_pairs(path) if holds_ratings(path) else read_preferences(path)
     arena = source.removeprefix(VOTES)
     found = []
     for vote in votes(store, arena):

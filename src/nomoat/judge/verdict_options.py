@@ -28,7 +28,9 @@ def _judge() -> Any:
 
 
 def _labelled() -> Any:
-    return option("", "labelled pairs for the judge's exam: a file, or votes:ARENA", metavar="PATH")
+    return option(
+        "", "labelled pairs for the judge's exam: a file of pairs or of rated answers, or votes:ARENA", metavar="PATH"
+    )
 
 
 def _verdict() -> Any:
@@ -65,7 +67,9 @@ class ExamOptions:
     """Who is examined, and on what."""
 
     judge: str = _judge()
-    pairs: str = option("", "labelled pairs: rows of prompt, chosen, rejected; or votes:ARENA", metavar="PATH")
+    pairs: str = option(
+        "", "labelled pairs: chosen and rejected, ranks, or rated answers; or votes:ARENA", metavar="PATH"
+    )
     verdict: str = _verdict()
     votes: str = option("", "also say how far it agrees with your votes in this arena", metavar="ARENA")
     limit: int = option(60, "examine on the first N pairs; 0: all", metavar="N")
@@ -144,7 +148,7 @@ class GradeOptions:
     references: str = _references()
     judge: str = option("", "the judge: a base, an adapter, or a stack", metavar="JUDGE")
     pairs: str = _labelled()
-    scores: str = option("", "rated answers (Prometheus) to compare the judge's ratings with", metavar="PATH")
+    scores: str = option("", "rated answers (Prometheus, Auto-J) to compare the judge's ratings with", metavar="PATH")
     rubric: str = option("", "a text file that says what a good answer is; else ours", metavar="PATH")
     scale: str = option("1-10", "lowest and highest rating", metavar="LOW-HIGH")
     verdict: str = _verdict()
@@ -174,13 +178,21 @@ class RankOptions:
     exam_limit: int = _exam_limit()
     battles: int = option(300, "pairs of answers to judge", metavar="N")
     limit: int = _limit()
+    simulate: float = option(
+        0.0,
+        "ask nobody: draw the verdicts from known strengths, so many points from the best model to the worst, to see "
+        "what --battles would tell",
+        metavar="POINTS",
+    )
     prior: float = option(1.0, "ties of every model with an average one; 0: none, which needs a finite answer")
     save: str = option("", "write the verdicts here, as MT-bench or AlpacaEval have them", metavar="FOLDER")
     seed: int = option(0, "which pairs are drawn, and the bootstrap")
 
     def __post_init__(self) -> None:
-        if self.prior < 0 or self.battles < 1:
-            raise UsageError("--prior cannot be negative, nor --battles less than 1")
+        if self.prior < 0 or self.battles < 1 or self.simulate < 0:
+            raise UsageError("--prior and --simulate cannot be negative, nor --battles less than 1")
+        if self.simulate and self.judgments:
+            raise UsageError("--simulate draws verdicts, --judgments reads them", hint="leave one of them out")
         if not self.judgments:
-            hint = "or give judgments and --judgments"
-            _check_given(hint, data=self.data, judge=self.judge, pairs=self.pairs)
+            asked = {} if self.simulate else {"judge": self.judge, "pairs": self.pairs}
+            _check_given("or give judgments and --judgments", data=self.data, **asked)

@@ -95,3 +95,14 @@ def test_the_order_of_known_strengths_is_found_among_31_models_judged_at_random(
     found = rate(battles_of(tmp_path / "pair.jsonl"), prior=1.0, resamples=50)
     places = [names.index(name) for name in found.models]
     assert float(np.corrcoef(places, range(31))[0, 1]) > 0.97
+
+
+def test_reviews_with_two_scores_are_battles(tmp_path: Path) -> None:
+    said = [{"answer_id": f"{name}1", "model_id": name} for name in ("a", "b")]
+    (tmp_path / "answer.jsonl").write_text("\n".join(json.dumps(each) for each in said))
+    rows = [
+        {"question_id": 1, "answer1_id": "a1", "answer2_id": "b1", "score": score}
+        for score in ([8, 7.5], [6, 6], [2, 9])
+    ]
+    (tmp_path / "review_a_b.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    assert [each.winner for each in battles_of(tmp_path)] == ["model_a", "tie", "model_b"]

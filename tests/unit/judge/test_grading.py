@@ -17,7 +17,7 @@ from nomoat.judge.grading import Exhibit, Rubric, asks, grading_judge, ratings
 from nomoat.judge.manner import reviewing_judge
 from nomoat.judge.measure import Subject
 from nomoat.judge.pairwise import Pair, verdicts
-from nomoat.judge.prometheus import read_labelled
+from nomoat.judge.rated import read_rated
 from nomoat.judge.statistics import rank_correlation
 from nomoat.model.template import Encoded, prompt_ids
 from outcome import outcome
@@ -105,14 +105,14 @@ def test_labelled_ratings_are_read_in_every_layout(tmp_path: Path) -> None:
     ]
     path = tmp_path / "rated.json"
     path.write_text(json.dumps(rows))
-    found = read_labelled(path)
+    found = read_rated(path)
     assert [each.score for each in found] == [3.0, 5.0, 1.5]
     assert found[0].exhibit.answer == "12" and found[0].exhibit.reference == "twelve"
     assert found[0].exhibit.rubric.startswith("[Is it right?]")
     assert found[1].exhibit.rubric == "criteria: right?"
     path.write_text(json.dumps([{"prompt": "?", "answer": "!", "score": "high"}]))
     with pytest.raises(DataError, match="score"):
-        read_labelled(path)
+        read_rated(path)
 
 
 def test_rank_correlation_shares_ranks_among_ties() -> None:

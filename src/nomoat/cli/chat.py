@@ -153,7 +153,7 @@ class _Talk:
         self._env.say(self._model_name())
 
     def _adapters(self, _: str) -> None:
-        from nomoat.engine.names import bases_of_adapter
+        from nomoat.engine.adapter_folders import bases_of_adapter
 
         worn = {adapter.name for adapter, _ in self._worn}
         names = self._env.store.names("adapters")

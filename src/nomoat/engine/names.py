@@ -1,27 +1,25 @@
 """A stack is a model name: ``smollm2-135m+chat:0.8+sql`` is a base wearing two adapters.
 
 Grammar: ``HEAD[:weight][+ADAPTER[:weight]]...``. The head is a base (a name in the store or a path), or an
-adapter, which then brings the base its lineage names, and the stack that it learned on top of, if any (``under.py``).
+adapter, which then brings the base its lineage names, and the stack that it learned on top of, if any.
 An adapter is a name in the store or the path of a PEFT folder; its weight is any finite number, and 1 when left out.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from nomoat.core.artefacts import read_kind
 from nomoat.core.bases import looks_like_path, resolve_base
-from nomoat.core.errors import FormatError, NotFound, UsageError
+from nomoat.core.errors import NotFound, UsageError
 from nomoat.core.store import Store, read_lineage
+from nomoat.engine.adapter_folders import adapter_folder, base_here, head_adapter
 from nomoat.model.adapters import Adapter
 from nomoat.model.load import Base, load_base
 from nomoat.model.template import ChatTemplate, template_from_folder
 
-CONFIG_FILE = "adapter_config.json"
 CACHE_FOLDER = "cache"  # what is slow to work out from a base, such as merges of a tokenizer; safe to delete
 Worn = tuple[tuple[Adapter, float], ...]  # a stack of adapters that are open, with their weights
 _FORM = "write BASE+ADAPTER:WEIGHT+ADAPTER, for example smollm2-135m+chat:0.8+sql"
@@ -126,7 +124,7 @@ def plain_name(store: Store, spec: str) -> ModelName:
     own = Part(name.head, 1.0 if name.head_weight is None else name.head_weight)
     if any(worn.adapter == own.adapter for worn in name.adapters):
         raise UsageError(f"{spec!r} names adapter {own.adapter!r} twice", hint=f"add the weights: {own.adapter}:2")
-    return ModelName(_base_of(store, folder), None, (own, *name.adapters))
+    return ModelName(base_here(store, folder), None, (own, *name.adapters))
 
 
 def _check_base(store: Store, head: str) -> None:
@@ -231,19 +229,6 @@ def open_adapters(store: Store, base: Base, adapters: tuple[Part, ...]) -> Worn:
     return tuple((base.load_adapter(adapter_folder(store, worn.adapter)), worn.weight) for worn in adapters)
 
 
-def adapter_folder(store: Store, word: str) -> Path:
-    """The PEFT folder that a name (``sql``, ``adapters/sql``) or a path means. Raises ``NotFound``."""
-    kind, slash, rest = word.partition("/")
-    if slash and kind == "adapters" and rest in store.names("adapters"):
-        return store.find("adapters", rest)
-    if not looks_like_path(word):
-        return store.find("adapters", word)
-    folder = Path(word).expanduser()
-    if not (folder / CONFIG_FILE).is_file():
-        raise NotFound(f"{word} is not an adapter folder: it has no {CONFIG_FILE}", hint="nomoat ls")
-    return folder
-
-
 def worn_folders(store: Store, spec: str) -> tuple[Path, ...]:
     """The PEFT folders of the adapters that a model name means, in order. Raises as ``open_stack`` does."""
     return folders_of(store, whole_name(store, spec))
@@ -252,49 +237,3 @@ def worn_folders(store: Store, spec: str) -> tuple[Path, ...]:
 def folders_of(store: Store, name: ModelName) -> tuple[Path, ...]:
     """The PEFT folders of a name's adapters. Raises ``NotFound``."""
     return tuple(adapter_folder(store, part.adapter) for part in name.adapters)
-
-
-def bases_of_adapter(folder: Path) -> list[str]:
-    """What an adapter says of its base, best first: its lineage's name, the path it was given, its configuration.
-
-    Raises ``FormatError`` when nothing names one.
-    """
-    lineage = read_lineage(folder)
-    words: list[object] = []
-    if lineage is not None:
-        words += [parent.name for parent in lineage.parents if read_kind(parent.kind) in ("bases", "models")]
-        words.append(lineage.options.get("base"))
-    path = folder / CONFIG_FILE
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"cannot be read: {error}", file=path) from error
-    words.append(config.get("base_model_name_or_path") if isinstance(config, dict) else None)
-    named = [word for word in words if isinstance(word, str) and word]
-    if not named:
-        raise FormatError("does not say which base it belongs to", file=path, hint=f"name it: BASE+{folder}")
-    return named
-
-
-def _base_of(store: Store, folder: Path) -> str:
-    """The first of an adapter's bases that is here; whether it is the right one, its fingerprint tells."""
-    words = bases_of_adapter(folder)
-    for word in words:
-        try:
-            resolve_base(store, word)
-        except (NotFound, UsageError):  # a hub name, or a path that was true elsewhere: ask the next
-            continue
-        return word
-    raise NotFound(
-        f"adapter {folder.name!r} was trained on {words[0]!r}, which is not here",
-        hint=f"nomoat pull {words[0]}, or name the base yourself: BASE+{folder.name}",
-    )
-
-
-def head_adapter(store: Store, head: str) -> Path | None:
-    """The folder of a head that is an adapter. A base of the same name comes first."""
-    if head in store.names("bases") or head in store.names("models"):
-        return None
-    is_stored = head.removeprefix("adapters/") in store.names("adapters")
-    is_folder = looks_like_path(head) and (Path(head).expanduser() / CONFIG_FILE).is_file()
-    return adapter_folder(store, head) if is_stored or is_folder else None

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from nomoat.core.errors import NotFound, UsageError
 from nomoat.core.store import Store
-from nomoat.engine.names import CONFIG_FILE, Part, Worn
+from nomoat.engine.adapter_folders import CONFIG_FILE
+from nomoat.engine.names import Part, Worn
 from nomoat.formats.peft import WEIGHTS
 from nomoat.model.adapters import Adapter
 from nomoat.model.load import Base

@@ -13,17 +13,8 @@ from pathlib import Path
 
 from nomoat.core.errors import NomoatError, NotFound, UsageError
 from nomoat.core.store import Store
-from nomoat.engine.names import (
-    CONFIG_FILE,
-    Part,
-    Worn,
-    adapter_folder,
-    bases_of_adapter,
-    parse_adapters,
-    parse_name,
-    parts_under,
-    with_their_template,
-)
+from nomoat.engine.adapter_folders import CONFIG_FILE, adapter_folder, bases_of_adapter
+from nomoat.engine.names import Part, Worn, parse_adapters, parse_name, parts_under, with_their_template
 from nomoat.engine.wardrobe import Wardrobe
 from nomoat.model.adapters import Adapter
 from nomoat.model.load import Base

@@ -50,6 +50,10 @@ namespace {
 namespace few {
 #include "few_unpack.inl"
 
+#include "few_blocks32.inl"
+
+#include "few_blocks256.inl"
+
 #include "few_tiles.inl"
 }  // namespace few
 #if defined(__clang__)

@@ -3,9 +3,10 @@
     python bench/move.py --skill sql=rows.jsonl --skill french=fr.jsonl --model smollm2 --to gemma3 --rows 400
 
 The skills are learned one on top of the other, each rehearsing those before it. The stack then goes to ``--to`` four
-times: with its own answers (logits where the tokenizers agree), with its words alone, with what it thought where two
-tokenizers cut them alike, and, as the control that needs no old stack, with the answers that the rows have. Prints the
-retention tables with 95 % intervals and, last, a JSON line of all figures with the seconds that each way took.
+times: with its own answers (logits where the tokenizers agree, else as a trial finds), with its words alone, with what
+it thought where two tokenizers cut them alike, and, as the control that needs no old stack, with the answers that the
+rows have. Prints the retention tables with 95 % intervals and, last, a JSON line of all figures with the seconds that
+each way took.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ def main() -> None:
         store = Store(Path(folder) / "home")
         stack = old_stack(args, store, Path(folder))
         for way in args.way or WAYS:
-            same = {"its words": "words", "its words, aligned": "logits"}.get(way)
-            if same and results.get("its answers", {}).get("learned") == same:
+            same = {"its words": ("words",), "its words, aligned": ("logits", "aligned")}.get(way, ())
+            if results.get("its answers", {}).get("learned") in same:
                 continue  # the same move again
             results[way] = moved(args, store, stack, way)
             print_table(way, results[way])

@@ -42,6 +42,7 @@ def _prediction(plan: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("time", whole),
         ("answers", f"{duration(plan['answers_s'])}, {plan['rows']:,} rows"),
+        *([("trial", f"{duration(plan['choice_s'])}, of two ways to learn")] if plan["choice_s"] else []),
         ("training", f"{duration(training['seconds'])}, {training['steps']} steps"),
         ("judge", duration(plan["judging_s"])),
         ("memory", size(training["peak_bytes"])),

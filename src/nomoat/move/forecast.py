@@ -24,6 +24,7 @@ from nomoat.engine.score import score
 from nomoat.judge.task import prompt_of
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
+from nomoat.move.choice import held_out, trial_steps
 from nomoat.move.lesson import rows_of
 from nomoat.move.pupil import tune_options
 from nomoat.move.relocation import Relocation
@@ -54,9 +55,11 @@ def forecast(moving: Relocation, trials: Sequence[SkillTrial], store: Store) -> 
     answers_s = _answers_s(moving, [*train, *valid], old)
     judging_s = sum(_judging_s(trial, old, new) for trial in trials)
     spread = math.exp(_SPREAD)
-    loose_s = answers_s + judging_s
+    choice_s = _choice_s(moving, train, valid, plan, new) if moving.learn == "auto" else 0.0
+    loose_s = answers_s + choice_s + judging_s
     result = {
         "answers_s": answers_s,
+        "choice_s": choice_s,
         "training": plan,
         "judging_s": judging_s,
         "seconds": loose_s + plan["seconds"],
@@ -68,7 +71,8 @@ def forecast(moving: Relocation, trials: Sequence[SkillTrial], store: Store) -> 
     yield Note(
         f"prediction: {duration(result['seconds'])} in all ({duration(result['low_s'])} to "
         f"{duration(result['high_s'])}): {duration(answers_s)} for what the old stack says, "
-        f"{duration(plan['seconds'])} of training, {duration(judging_s)} for the judge"
+        + (f"{duration(choice_s)} for a trial of two ways to learn it, " if choice_s else "")
+        + f"{duration(plan['seconds'])} of training, {duration(judging_s)} for the judge"
     )
     yield Done("plan", None, result)
 
@@ -103,6 +107,13 @@ def _answers_s(moving: Relocation, rows: Sequence[Row], pace: Pace) -> float:
     written = sum(sum(row.loss_mask) for row in encoded) if moving.options.answers == "stack" else 0
     read = sum(len(row.ids) for row in encoded) if moving.learn != "words" else 0
     return written / pace.write + read / pace.read
+
+
+def _choice_s(moving: Relocation, train: Sequence[Row], valid: Sequence[Row], plan: dict[str, Any], new: Pace) -> float:
+    """Both short tunes at the pace of the long one, and the held-out rows once for each."""
+    tokens = sum(len(row.ids) for row in held_out(moving, valid))
+    step_s = float(plan["seconds"]) / int(plan["steps"])
+    return 2 * (trial_steps(moving, len(train)) * step_s + tokens / new.read)
 
 
 def _judging_s(trial: SkillTrial, old: Pace, new: Pace) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator
 from typing import Any
 
@@ -39,7 +40,7 @@ def move(options: MoveOptions, store: Store) -> Generator[Record]:
         return
     if moving.lesson not in store.names("data"):
         refuse_taken_name(moving.unproven, store, replace=options.replace)
-    yield from write_lesson(moving, store)
+    moving = yield from write_lesson(moving, store)
     yield from train_pupil(moving, store)
     yield from _judge(moving, trials, store)
 
@@ -63,6 +64,7 @@ def _judge(moving: Relocation, trials: list[SkillTrial], store: Store) -> Genera
         "stack": options.stack,
         "base": moving.new.name,
         "learned": moving.learn,
+        "choice": None if moving.choice is None else dataclasses.asdict(moving.choice),
         "keep": options.keep,
         "passed": passed,
         "skills": table,

@@ -14,7 +14,8 @@ from nomoat.core.records import Note, Record, Saved
 from nomoat.core.store import Lineage, Store, read_lineage, write_lineage
 from nomoat.data.rows import Row
 from nomoat.engine.names import CACHE_FOLDER
-from nomoat.move.relocation import Relocation
+from nomoat.move.choice import choose
+from nomoat.move.relocation import Choice, Relocation
 from nomoat.move.thoughts import Thought, thoughts
 from nomoat.move.words import answered
 from nomoat.train.distil import TEACHER_FILE, write_targets
@@ -23,8 +24,8 @@ from nomoat.train.parents import derived_licence
 _LEARNED = ("train", "valid")
 
 
-def write_lesson(moving: Relocation, store: Store) -> Generator[Record, None, Path]:
-    """``data/<name>-rows``, or the one of an earlier start that is made of the same.
+def write_lesson(moving: Relocation, store: Store) -> Generator[Record, None, Relocation]:
+    """``data/<name>-rows``, or the one of an earlier start that is made of the same; returns the move, all decided.
 
     Its test rows are those of the skills, with their own answers. Raises ``DataError`` where no row is left,
     ``UsageError`` where something else has the name.
@@ -34,7 +35,8 @@ def write_lesson(moving: Relocation, store: Store) -> Generator[Record, None, Pa
         lineage = read_lineage(folder)
         if lineage is not None and lineage.details.get("digest") == moving.digest:
             yield Note(f"what the old stack says is there from before: data/{moving.lesson}")
-            return folder
+            choice = lineage.details.get("choice")
+            return moving.decided(Choice(**choice)) if choice else moving
         if not moving.options.replace:
             raise UsageError(
                 f"there is a data set {moving.lesson!r} already, made of something else",
@@ -44,6 +46,8 @@ def write_lesson(moving: Relocation, store: Store) -> Generator[Record, None, Pa
     splits: dict[str, list[Row]] = {}
     for split in _LEARNED:
         splits[split] = yield from _rows(moving, split, notes.with_suffix(f".{split}"))
+    if moving.learn == "auto":
+        moving = moving.decided((yield from choose(moving, splits["train"], rows_of(moving, "valid"))))
     thought: list[Thought] = []
     if moving.learn != "words":
         for split in _LEARNED:
@@ -57,7 +61,7 @@ def write_lesson(moving: Relocation, store: Store) -> Generator[Record, None, Pa
     for split in _LEARNED:
         notes.with_suffix(f".{split}").unlink(missing_ok=True)
     yield Saved(folder, "data set")
-    return folder
+    return moving
 
 
 def rows_of(moving: Relocation, split: str) -> list[Row]:
@@ -96,6 +100,10 @@ def _lineage(moving: Relocation, splits: dict[str, list[Row]]) -> Lineage:
         parents=tuple(origin.parent for origin in origins),
         options=dataclasses.asdict(moving.options),
         metrics={split: len(rows) for split, rows in splits.items()},
-        details={"digest": moving.digest, "learn": moving.learn},
+        details={
+            "digest": moving.digest,
+            "learn": moving.learn,
+            "choice": None if moving.choice is None else dataclasses.asdict(moving.choice),
+        },
         seed=moving.options.seed,
     )

@@ -38,7 +38,8 @@ class MoveOptions:
     learn: str = option(
         "auto",
         "what the old stack thought of every token (logits), of those that two tokenizers cut alike (aligned), or its "
-        "words alone; auto: logits where the tokenizers agree, else words",
+        "words alone; auto: logits where the tokenizers agree, else the better of the other two in a short trial, and "
+        "words where that cannot tell",
         choices=LEARN,
     )  # fmt: skip
     top_k: int = option(32, "with logits, tokens of which the old stack's probability is kept at each place")

@@ -29,9 +29,20 @@ _COMPARED = 256  # rows of each skill, to see whether two tokenizers agree
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """What a trial of ``steps`` each way chose for the student to learn, and why: a comparison on held-out rows."""
+
+    learn: str
+    why: str
+    steps: int
+    comparison: dict[str, Any] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Relocation:
     """``learn``: ``logits``, ``aligned`` or ``words``: what of the old stack's answers the student learns.
 
+    It is ``auto`` until a trial has made the ``choice``.
     The adapter is trained as ``unproven``, and becomes ``name`` when every skill has passed. ``lesson`` is the data
     set that it learns. ``origins`` are the old base and the adapters.
     """
@@ -45,6 +56,7 @@ class Relocation:
     learn: str
     origins: tuple[Origin, ...]
     reading: EncodeOptions
+    choice: Choice | None = None
 
     @property
     def unproven(self) -> str:
@@ -59,6 +71,10 @@ class Relocation:
         most = min(self.options.max_seq_len, base.decoder.config.max_seq_len)
         return dataclasses.replace(self.reading, max_seq_len=most)
 
+    def decided(self, choice: Choice) -> Relocation:
+        """The same move after the trial."""
+        return dataclasses.replace(self, learn=choice.learn, choice=choice)
+
     @property
     def digest(self) -> str:
         """Hash of all that the answers follow from."""
@@ -67,8 +83,9 @@ class Relocation:
         asked: dict[str, Any] = {key: values[key] for key in of_answers}
         weights = [weight for _, weight in self.worn]
         made_of = [origin.parent.sha256 for origin in (*self.origins, *(skill.origin for skill in self.skills))]
-        student = "" if self.learn == "words" else self.new.fingerprint.exact
-        student += " aligned" if self.learn == "aligned" else ""
+        learn = self.learn if self.choice is None else "auto"
+        student = "" if learn == "words" else self.new.fingerprint.exact
+        student += f" {learn}" if learn in ("aligned", "auto") else ""
         text = json.dumps([asked, weights, made_of, self.old.fingerprint.exact, student], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -92,8 +109,7 @@ def open_relocation(options: MoveOptions, store: Store) -> Generator[Record, Non
             f"{old.name} and {new.name} cut text into different tokens, so their probabilities cannot be compared",
             hint="--learn aligned, or words",
         )
-    learn = options.learn if options.learn != "auto" else "words"
-    learn = "logits" if agree and options.learn != "words" else learn
+    learn = "logits" if agree and options.learn != "words" else options.learn
     yield Note(_account(old, worn, new, skills, learn))
     origins = (base_origin(store, old.name, old), *adapter_origins(folders))
     name = options.name or _name(worn, new)
@@ -116,6 +132,7 @@ _ACCOUNTS = {
     "logits": "one tokenizer: learning what it thought of every token",
     "aligned": "learning its words, and what it thought where both cut them alike",
     "words": "learning its words",
+    "auto": "learning its words, and what it thought where both cut them alike if a trial says so",
 }
 
 

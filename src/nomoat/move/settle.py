@@ -60,6 +60,7 @@ def _lineage(moving: Relocation, apart: Path, table: Sequence[Mapping[str, Any]]
                 "stack": moving.options.stack,
                 "old_base": moving.old.name,
                 "learned": moving.learn,
+                "choice": None if moving.choice is None else dataclasses.asdict(moving.choice),
                 "keep": moving.options.keep,
                 "passed": passed,
             },

@@ -26,6 +26,7 @@ from outcome import finished
 WEIGHTS = "adapter_model.safetensors"
 OPTIONS = MoveOptions(
     stack="old+colour+count", to="other", name="moved", rank=8, lr=1e-2, epochs=5.0, threads=1, probe_seconds=0.0,
+    learn="words",
 )  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def test_where_they_do_not_it_may_learn_what_the_stack_thought_of_what_both_cut_
 
 
 def test_where_tokenizers_agree_the_student_learns_what_the_stack_thought(store: Store) -> None:
-    done, said = moved(store, to="alike", epochs=6.0)
+    done, said = moved(store, to="alike", epochs=6.0, learn="auto")
     assert "one tokenizer" in said and done.result["learned"] == "logits"
     assert done.result["passed"], said
     folder = store.path("data", "moved-rows")
@@ -207,11 +208,14 @@ def test_rows_can_be_given_as_a_file(store: Store, tmp_path: Path) -> None:
 
 def test_the_time_is_predicted_and_nothing_is_left_behind(store: Store) -> None:
     before = sorted(str(path) for path in store.home.rglob("*") if path.is_file() and CACHE_FOLDER not in path.parts)
-    done, said = moved(store, dry_run=True, probe_seconds=0.5)
+    done, said = moved(store, dry_run=True, probe_seconds=0.5, learn="auto")
     plan = done.result
     assert done.what == "plan" and plan["rows"] == 64 and "prediction:" in said
     assert 0 < plan["low_s"] <= plan["seconds"] <= plan["high_s"]
-    assert plan["seconds"] == pytest.approx(plan["answers_s"] + plan["training"]["seconds"] + plan["judging_s"])
+    assert plan["seconds"] == pytest.approx(
+        plan["answers_s"] + plan["choice_s"] + plan["training"]["seconds"] + plan["judging_s"]
+    )
+    assert plan["choice_s"] > 0 and "trial of two ways" in said
     after = sorted(str(path) for path in store.home.rglob("*") if path.is_file() and CACHE_FOLDER not in path.parts)
     assert after == before
 

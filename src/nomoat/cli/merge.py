@@ -36,4 +36,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         if done.what == "merge":
             env.print(f"merged    {done.result['modules']} matrices")
             env.print(f"rounding  {done.result['rounding']:.2e} of the update")
+        else:
+            env.print(f"restored  {done.result['restored']} of {done.result['tensors']} tensors to the bit")
+            env.print(f"rounding  {done.result['off_at_most']:.2e} of the update at most")
     return 0

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import shutil
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,5 +210,27 @@ def _lineage(name: str, spec: str, base: Base, worn: Worn, layout: Layout, round
         parents=(origin.parent, *(each.parent for each in theirs)),
         options={"merged": spec, "dtype": _types(layout)},
         metrics={"rounding": rounding.share},
-        details={"adapters": adapters, "untied": layout.unties, "base_fingerprint": base.fingerprint.as_dict()},
+        details={
+            "adapters": adapters,
+            "untied": layout.unties,
+            "base_fingerprint": base.fingerprint.as_dict(),
+            "base_tensors": hashes_of(layout.weights, _changed(layout)),
+        },
     )
+
+
+def _changed(layout: Layout) -> list[str]:
+    """The stored tensors that the stack changes; a head that was tied to the embedding was none."""
+    return [
+        tensor for tensor in (*layout.modules.values(), *layout.biases.values()) if layout.sources[tensor] == tensor
+    ]
+
+
+def hashes_of(weights: SafetensorsFolder, tensors: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of each tensor's values as float32, whichever type they are stored in."""
+    found = {}
+    for tensor in tensors:
+        stored = weights.file(tensor).tensors[tensor]
+        values = as_matrix(weights.data(tensor), stored.type, stored.shape)
+        found[tensor] = hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
+    return found

@@ -17,20 +17,33 @@ from nomoat.core.records import Done, Note, Progress, Record, Saved
 from nomoat.core.store import Lineage, Parent, Store, read_lineage, write_lineage
 from nomoat.formats.hf import CONFIG
 from nomoat.formats.peft import WEIGHTS
-from nomoat.formats.safetensors_write import to_bytes, write_safetensors
+from nomoat.formats.safetensors import SafetensorsFolder
+from nomoat.formats.safetensors_write import from_bytes, to_bytes, write_safetensors
 from nomoat.formats.weights import Array
 from nomoat.model.adapters import Adapter
 from nomoat.model.fingerprint import Fingerprint
 from nomoat.model.load import Base, load_base
-from nomoat.stack.merge import ASIDE, HEAD, Layout, Worn, as_matrix, changes, copy_companions, layout_of, untied
-from nomoat.stack.merge_weight import unmerge_weight
+from nomoat.stack.merge import (
+    ASIDE,
+    HEAD,
+    Layout,
+    Worn,
+    as_matrix,
+    changes,
+    copy_companions,
+    hashes_of,
+    layout_of,
+    untied,
+)
+from nomoat.stack.merge_weight import Rounding, unmerge_weight
 from nomoat.stack.update import is_low_rank
 
 
 def unmerge(merged: str, store: Store, *, name: str, replace: bool = False) -> Generator[Record]:
     """Write ``models/<name>``: the merged model without its stack. Ends with ``Done("unmerge")``.
 
-    Bit-equal to the base where the merged tensors are float32, as near as their rounding elsewhere. Raises
+    Bit-equal to the base where the merged tensors are float32, as near as their rounding elsewhere; the result says how
+    many tensors have the base's hash, and what the others are off at most, as a share of the update. Raises
     ``UsageError`` for a model that was not merged here or wears a DoRA, ``AdapterMismatch`` where an adapter has
     changed since.
     """
@@ -44,15 +57,30 @@ def unmerge(merged: str, store: Store, *, name: str, replace: bool = False) -> G
         copy_companions(folder, target, layout)
         if lineage.details.get("untied"):
             _tie_again(target)
+        rounding = Rounding()
         for done, file in enumerate(layout.files, start=1):
-            _write_file(target / file, layout, base, worn, aside)
+            rounding += _write_file(target / file, layout, base, worn, aside)
             yield Progress("taking apart", done, len(layout.files), "files")
-        write_lineage(target, _lineage(name, lineage, folder))
-    types = {layout.files[file][tensor][0] for file in layout.files for tensor in layout.files[file]}
-    if types != {"F32"}:
+        result = _account(lineage, SafetensorsFolder.open(target), rounding)
+        write_lineage(target, _lineage(name, lineage, folder, result))
+    if result["restored"] < result["tensors"]:
         yield Note("the merged weights are 16-bit: the base is restored up to their rounding, not to the bit")
-    yield Saved(store.path("models", name), "model")
-    yield Done("unmerge", store.path("models", name), {"name": name, "modules": len(layout.modules)})
+    path = store.path("models", name)
+    yield Saved(path, "model")
+    yield Done("unmerge", path, {"name": name, "modules": len(layout.modules), **result})
+
+
+def _account(lineage: Lineage, restored: SafetensorsFolder, rounding: Rounding) -> dict[str, Any]:
+    """Tensors that the stack had changed, how many are the base's again to the bit, and what the others may be off.
+
+    That is a share of the update's norm: the merge's rounding and this one's together, which they cannot exceed.
+    """
+    known = lineage.details.get("base_tensors")
+    known = known if isinstance(known, dict) else {}
+    found = hashes_of(restored, known.keys() & set(restored.names()))
+    equal = sum(found.get(tensor) == sha256 for tensor, sha256 in known.items())
+    off = 0.0 if known and equal == len(known) else float(lineage.metrics.get("rounding", 0.0)) + rounding.share
+    return {"tensors": len(known), "restored": equal, "off_at_most": off}
 
 
 def _merged_lineage(folder: Path) -> Lineage:
@@ -106,10 +134,12 @@ def _tie_again(target: Path) -> None:
     atomic_write(target / CONFIG, json.dumps(untied(config, tied=True), indent=2, ensure_ascii=False) + "\n")
 
 
-def _write_file(target: Path, layout: Layout, base: Base, worn: Worn, aside: dict[str, Any]) -> None:
+def _write_file(target: Path, layout: Layout, base: Base, worn: Worn, aside: dict[str, Any]) -> Rounding:
+    total = Rounding()
     update_at = changes(layout, base, worn)
 
     def produce(tensor: str) -> Array:
+        nonlocal total
         data = layout.weights.data(tensor)
         if tensor not in update_at:
             return data
@@ -118,12 +148,18 @@ def _write_file(target: Path, layout: Layout, base: Base, worn: Worn, aside: dic
         values = np.asarray(aside.get(f"{tensor}.values", np.empty(0, np.float32)))
         if len(places) != len(values) or (len(places) and not 0 <= places.min() <= places.max() < np.prod(shape)):
             raise FormatError(f"entries of {tensor} lie outside of it", file=ASIDE)
-        return to_bytes(unmerge_weight(as_matrix(data, type, shape), update_at[tensor](), places, values), type)
+        update = update_at[tensor]()
+        matrix = unmerge_weight(as_matrix(data, type, shape), update, places, values)
+        written = to_bytes(matrix, type)
+        error = from_bytes(written, type).reshape(matrix.shape) - matrix
+        total += Rounding(update.energy, float(np.square(error, dtype=np.float64).sum()))
+        return written
 
     write_safetensors(target, layout.files[target.name], produce, metadata={"format": "pt"})
+    return total
 
 
-def _lineage(name: str, merged: Lineage, folder: Path) -> Lineage:
+def _lineage(name: str, merged: Lineage, folder: Path, result: dict[str, Any]) -> Lineage:
     parents = (Parent("model", folder.name, ""), *(parent for parent in merged.parents if parent.kind == "adapter"))
     options = {"unmerged": merged.options.get("merged", "")}
-    return Lineage(kind="models", name=name, licence=merged.licence, parents=parents, options=options)
+    return Lineage(kind="models", name=name, licence=merged.licence, parents=parents, options=options, metrics=result)

@@ -80,8 +80,9 @@ def _licence(artefact: Artefact) -> str:
 def _print_tree(spec: str, env: Environment, *, as_json: bool) -> None:
     for line in descent(env.store, locate(env.store, spec)):
         if as_json:
-            values = {"depth": line.depth, "kind": line.kind, "name": line.name, "sha256": line.sha256}
-            env.print(json.dumps({"record": "ancestor", **values, "here": line.artefact is not None}))
+            values: dict[str, object] = {"depth": line.depth, "kind": line.kind, "name": line.name, "sha256": line.sha256}
+            values |= {"here": line.artefact is not None, "above": line.above}
+            env.print(json.dumps({"record": "ancestor", **values}, ensure_ascii=False))
         else:
             env.print(_tree_line(line))
 
@@ -89,7 +90,8 @@ def _print_tree(spec: str, env: Environment, *, as_json: bool) -> None:
 def _tree_line(line: Ancestor) -> str:
     branch = "   " * (line.depth - 1) + "└─ " if line.depth else ""
     gone = "  (no longer here)" if line.artefact is None and read_kind(line.kind) else ""
+    above = "  (made as above)" if line.above else ""
     sha256 = f"  sha256 {line.sha256[:12]}" if line.sha256 else ""
     made = f"  {_date(line.artefact)}" if line.artefact else ""
     licence = f"  {_licence(line.artefact)}" if line.artefact and _licence(line.artefact) else ""
-    return f"{branch}{line.kind}/{line.name}{sha256}{made}{licence}{gone}".replace("source/", "from ")
+    return f"{branch}{line.kind}/{line.name}{sha256}{made}{licence}{gone}{above}".replace("source/", "from ")

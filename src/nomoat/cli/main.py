@@ -19,7 +19,7 @@ from typing import NoReturn, Protocol
 
 import nomoat
 from nomoat.cli.environment import Environment
-from nomoat.core.errors import NomoatError, UsageError
+from nomoat.core.errors import Interrupted, NomoatError, UsageError
 
 VERBS = {
     "evening": "the whole way: a base and your examples to a better model, with a receipt",
@@ -89,8 +89,9 @@ def main(argv: Sequence[str] | None = None, env: Environment | None = None) -> i
         _report(error, env, as_json="--json" in arguments)
         return error.exit_code
     except KeyboardInterrupt:
-        env.say("\ninterrupted")
-        return 130
+        stopped = Interrupted("stopped by you")
+        _report(stopped, env, as_json="--json" in arguments)
+        return stopped.exit_code
     except BrokenPipeError:  # the reader of our output went away: `nomoat ls | head`
         return 0
 

@@ -44,13 +44,17 @@ class Artefact:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ancestor:
-    """One line of a descent: how deep it stands, what it is, and where it lies if it is still here."""
+    """One line of a descent: how deep it stands, what it is, where it lies if it is still here.
+
+    ``above``: its own descent stands further up.
+    """
 
     depth: int
     kind: str
     name: str
     sha256: str
     artefact: Artefact | None
+    above: bool = False
 
 
 def read_kind(word: str) -> Kind | None:
@@ -88,17 +92,28 @@ def locate(store: Store, spec: str) -> Artefact:
 
 
 def descent(store: Store, artefact: Artefact) -> Iterator[Ancestor]:
-    """The artefact and everything it was made from, depth first; a loop in damaged records is cut."""
+    """The artefact and everything it was made from, depth first.
+
+    What comes a second time is named and not gone into again: an adapter folded fifty times over has 2^50 paths to
+    its first parent, and damaged records may go in a circle.
+    """
     yield Ancestor(0, artefact.kind, artefact.name, "", artefact)
-    yield from _ancestors(store, artefact.lineage, depth=1, above=(artefact.spec,))
+    told, ahead = {artefact.spec}, [iter(_parents(artefact))]
+    while ahead:
+        parent = next(ahead[-1], None)
+        if parent is None:
+            ahead.pop()
+            continue
+        found = _parent_artefact(store, parent)
+        again = found is not None and found.spec in told
+        yield Ancestor(len(ahead), parent.kind, parent.name, parent.sha256, found, again and bool(_parents(found)))
+        if found is not None and not again:
+            told.add(found.spec)
+            ahead.append(iter(_parents(found)))
 
 
-def _ancestors(store: Store, lineage: Lineage | None, *, depth: int, above: tuple[str, ...]) -> Iterator[Ancestor]:
-    for parent in lineage.parents if lineage else ():
-        artefact = _parent_artefact(store, parent)
-        yield Ancestor(depth, parent.kind, parent.name, parent.sha256, artefact)
-        if artefact is not None and artefact.spec not in above:
-            yield from _ancestors(store, artefact.lineage, depth=depth + 1, above=(*above, artefact.spec))
+def _parents(artefact: Artefact | None) -> tuple[Parent, ...]:
+    return artefact.lineage.parents if artefact is not None and artefact.lineage is not None else ()
 
 
 def _parent_artefact(store: Store, parent: Parent) -> Artefact | None:

@@ -77,6 +77,17 @@ def test_records_that_go_in_a_circle_do_not_hang(store: Store) -> None:
     assert [each.name for each in descent(store, locate(store, "scribe"))].count("scribe") == 2
 
 
+def test_a_descent_with_many_paths_to_one_parent_goes_into_it_once(store: Store) -> None:
+    put(store, "adapters", "all-0", Parent("data", "notes", ""))
+    for n in range(1, 60):
+        put(store, "adapters", f"new-{n}", Parent("adapters", f"all-{n - 1}", ""))
+        put(store, "adapters", f"all-{n}", Parent("adapters", f"all-{n - 1}", ""), Parent("adapters", f"new-{n}", ""))
+    lines = list(descent(store, locate(store, "all-59")))
+    assert len(lines) < 4 * 60
+    assert [each.depth for each in lines if each.name == "notes"] == [60]
+    assert [each.above for each in lines if each.name == "all-58"] == [False, True]
+
+
 def test_descendants_are_those_that_name_it_as_parent(store: Store) -> None:
     assert [each.spec for each in descendants(store, locate(store, "tiny"))] == ["adapters/scribe"]
     assert descendants(store, locate(store, "scribe")) == []

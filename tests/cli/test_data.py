@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -106,9 +107,10 @@ def test_rows_cannot_drive_the_terminal(tmp_path: Path) -> None:
     [
         ((), 2, "required"),
         (("add",), 2, "required"),
-        (("add", "x.jsonl", "--nme", "x"), 2, "unrecognized arguments: --nme"),
+        (("add", "x.jsonl", "--nme", "x"), 2, "unrecognized arguments: --nme x; did you mean --name?"),
         (("add", "none.jsonl", "--name", "x"), 3, "no such file"),
         (("add", "none.jsonl"), 2, "needs a name"),
+        (("add", os.devnull, "--name", "x"), 2, "is neither a file nor a folder"),
         (("add", "none.jsonl", "--name", "x", "--format", "xml"), 2, "--format cannot be 'xml'"),
         (("show", "none"), 3, "no data set named 'none'"),
         (("show", "none", "--rows", "0"), 2, "--rows cannot be 0"),

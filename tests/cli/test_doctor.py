@@ -52,6 +52,21 @@ def test_the_active_level_is_said_and_one_that_is_held_down(monkeypatch: pytest.
     assert held["int8 kernels"]["value"] == "portable" and held["int8 kernels"]["ok"] is False
 
 
+def test_on_arm_the_vectors_are_named_and_int8_goes_by_its_dot_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "DEFAULT")
+    monkeypatch.setattr("nomoat.kernels.native.available", lambda: True)
+    monkeypatch.setattr("nomoat.kernels.native.has_tiles", lambda: False)
+    monkeypatch.setattr("nomoat.kernels.native.status", lambda: "compiled kernels, portable")
+    for sets, quick in (({0: "portable", 1: "neon-dot"}, True), ({0: "portable"}, False)):
+        monkeypatch.setattr("nomoat.kernels.int8_native.instruction_sets", lambda sets=sets: sets)
+        found = by_name(nomoat("doctor", "--no-probe", "--json"))
+        assert found["kernels"]["ok"] is True and "NEON" in str(found["kernels"]["value"])
+        assert str(found["bfloat16 tiles"]["value"]).startswith("no")
+        assert found["int8 kernels"]["value"] == list(sets.values())[-1] and found["int8 kernels"]["ok"] is quick
+        assert "DEFAULT" not in str(found["torch"]["value"])
+
+
 def test_a_home_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NOMOAT_HOME", str(tmp_path / "file" / "home"))

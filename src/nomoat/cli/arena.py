@@ -13,6 +13,7 @@ from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.run import add_sampling_flags
 from nomoat.cli.tables import print_table
+from nomoat.core.amounts import counted
 from nomoat.engine.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _export(args: argparse.Namespace, env: Environment) -> int:
     board = leaderboard(args.name, found, args.models or models_of(found))
     if args.report:
         write_leaderboard(Path(args.report).expanduser(), board)
-        env.say(f"wrote {args.report}: {board.votes} votes")
+        env.say(f"wrote {args.report}: {counted(board.votes, 'vote')}")
     if args.export:
         env.print(FORMS[args.export](board), end="")
     return 0

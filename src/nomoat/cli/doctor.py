@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nomoat.cli.environment import Environment
 from nomoat.cli.tables import print_table
-from nomoat.core.amounts import size
+from nomoat.core.amounts import counted, size
 
 _OPTIONAL = {
     "pypdf": ("documents", "reading .pdf"),
@@ -34,6 +34,7 @@ _DECODE_SHARE = 0.5
 
 _WITH_INT8_PRODUCTS = ("avx-vnni", "avx512", "amx", "neon-dot")
 """Instruction sets in which a product of 8-bit integers is several times a float32 one."""
+_ARM = ("aarch64", "arm64")
 _TWINS_COST = "everything works on the PyTorch twins, several times slower, and int8 is not to be had. "
 _UNSET = "unset NOMOAT_KERNELS"
 _SLEEPY = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
@@ -94,7 +95,9 @@ def _torch() -> Iterator[Finding]:
     threads, usable = torch.get_num_threads(), cores()
     fits = threads <= usable
     mend = "" if fits else f"more threads than cores slow each other down: set OMP_NUM_THREADS={usable}"
-    yield Finding("torch", f"{torch.__version__}, {threads} threads, {torch.backends.cpu.get_cpu_capability()}")
+    level = torch.backends.cpu.get_cpu_capability()  # "DEFAULT" where torch has no name for it, as on Arm
+    vectors = "" if level == "DEFAULT" else f", {level}"
+    yield Finding("torch", f"{torch.__version__}, {counted(threads, 'thread')}{vectors}")
     if not fits:
         yield Finding("threads", f"{threads} on {usable} cores", False, mend)
     for name, slow in _SLEEPY.items():
@@ -112,7 +115,8 @@ def _kernels() -> Iterator[Finding]:
         return
     limit = os.environ.get("NOMOAT_KERNELS", "")
     mend = f"it may do more: {_UNSET}" if limit else ""
-    yield Finding("kernels", native.status() + (f", held to {limit}" if limit else ""), not limit, mend)
+    neon = " (NEON, as the compiler made it)" if platform.machine().lower() in _ARM else ""
+    yield Finding("kernels", native.status() + neon + (f", held to {limit}" if limit else ""), not limit, mend)
     tiles = native.has_tiles()
     yield Finding("bfloat16 tiles", "yes: --precision auto trains in bfloat16" if tiles else "no: it trains in float32")
     sets = int8_native.instruction_sets()
@@ -122,7 +126,7 @@ def _kernels() -> Iterator[Finding]:
         "int8 kernels",
         level,
         quick,
-        "" if quick else "this processor multiplies 8-bit numbers no faster than float32: leave --precision at float32",
+        "" if quick else "this processor multiplies 8-bit numbers no faster than float32: leave --precision at auto",
     )
 
 

@@ -10,6 +10,7 @@ from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import finished
 from nomoat.cli.tables import print_facts, print_table
+from nomoat.core.amounts import counted
 from nomoat.judge.options import JudgeOptions, TaskOptions
 
 _LONGEST_LINE = 300
@@ -108,7 +109,7 @@ def _print_failures(result: Mapping[str, Any], env: Environment, most: int) -> N
     wrong, what = _failures(result)
     if not wrong or not most:
         return
-    env.print(f"\n{what}: {len(wrong):,} of {result['rows']:,} rows; {min(most, len(wrong))} of them")
+    env.print(f"\n{what}: {len(wrong):,} of {counted(result['rows'], 'row')}; {min(most, len(wrong))} of them")
     for outcome in wrong[:most]:
         env.print("")
         print_facts(env, _facts(outcome))

@@ -80,9 +80,9 @@ def _licence(artefact: Artefact) -> str:
 def _print_tree(spec: str, env: Environment, *, as_json: bool) -> None:
     for line in descent(env.store, locate(env.store, spec)):
         if as_json:
-            values: dict[str, object] = {"depth": line.depth, "kind": line.kind, "name": line.name, "sha256": line.sha256}
-            values |= {"here": line.artefact is not None, "above": line.above}
-            env.print(json.dumps({"record": "ancestor", **values}, ensure_ascii=False))
+            values = {"depth": line.depth, "kind": line.kind, "name": line.name, "sha256": line.sha256}
+            known = {"here": line.artefact is not None, "above": line.above}
+            env.print(json.dumps({"record": "ancestor", **values, **known}, ensure_ascii=False))
         else:
             env.print(_tree_line(line))
 
@@ -92,6 +92,7 @@ def _tree_line(line: Ancestor) -> str:
     gone = "  (no longer here)" if line.artefact is None and read_kind(line.kind) else ""
     above = "  (made as above)" if line.above else ""
     sha256 = f"  sha256 {line.sha256[:12]}" if line.sha256 else ""
-    made = f"  {_date(line.artefact)}" if line.artefact else ""
+    made = f"  {_date(line.artefact)}" if line.artefact and line.artefact.lineage else ""
     licence = f"  {_licence(line.artefact)}" if line.artefact and _licence(line.artefact) else ""
-    return f"{branch}{line.kind}/{line.name}{sha256}{made}{licence}{gone}{above}".replace("source/", "from ")
+    name = f"{line.kind}/{line.name}" if read_kind(line.kind) else f"from {line.name}"
+    return f"{branch}{name}{sha256}{made}{licence}{gone}{above}"

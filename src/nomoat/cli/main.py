@@ -14,7 +14,7 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn, Protocol
 
 import nomoat
@@ -61,7 +61,15 @@ class _Parser(argparse.ArgumentParser):
     """argparse whose complaints are ours, so that every error looks the same."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"{self.prog} --help")
+        meant = _near_flags(message, list(self.flags()))
+        raise UsageError(message + meant, hint=f"{self.prog} --help")
+
+    def flags(self) -> Iterator[str]:
+        """Every flag of this parser and of its actions (``data add``)."""
+        yield from self._option_string_actions
+        for action in self._actions:
+            for each in action.choices.values() if isinstance(action.choices, dict) else ():
+                yield from each.flags()
 
 
 def _top_parser() -> argparse.ArgumentParser:
@@ -130,6 +138,15 @@ def _near(word: str) -> str:
 
     close = difflib.get_close_matches(word, VERBS, n=1)
     return f"did you mean `nomoat {close[0]}`?" if close else "nomoat --help lists the verbs"
+
+
+def _near_flags(complaint: str, known: Sequence[str]) -> str:
+    """``; did you mean --max-steps?`` for a flag that is spelt nearly right."""
+    import difflib
+
+    wrong = [word.partition("=")[0] for word in complaint.split() if word.startswith("--")]
+    near = [flag for word in wrong for flag in difflib.get_close_matches(word, known, n=1)]
+    return f"; did you mean {', '.join(near)}?" if near and "unrecognized" in complaint else ""
 
 
 def _report(error: NomoatError, env: Environment, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import finished
 from nomoat.cli.tables import print_facts, print_table
-from nomoat.core.amounts import duration, size
+from nomoat.core.amounts import counted, duration, size
 from nomoat.core.errors import SkillLost
 from nomoat.core.records import Done
 from nomoat.move.options import MoveOptions
@@ -41,9 +41,9 @@ def _prediction(plan: dict[str, Any]) -> list[tuple[str, str]]:
     whole = f"{duration(plan['seconds'])}   ({duration(plan['low_s'])} to {duration(plan['high_s'])}, 8 in 10)"
     return [
         ("time", whole),
-        ("answers", f"{duration(plan['answers_s'])}, {plan['rows']:,} rows"),
+        ("answers", f"{duration(plan['answers_s'])}, {counted(plan['rows'], 'row')}"),
         *([("trial", f"{duration(plan['choice_s'])}, of two ways to learn")] if plan["choice_s"] else []),
-        ("training", f"{duration(training['seconds'])}, {training['steps']} steps"),
+        ("training", f"{duration(training['seconds'])}, {counted(training['steps'], 'step')}"),
         ("judge", duration(plan["judging_s"])),
         ("memory", size(training["peak_bytes"])),
     ]

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         names = ", ".join(each.spec for each in children)
         raise UsageError(
             f"{artefact.spec} is what {names} {'was' if len(children) == 1 else 'were'} made from",
-            hint=f"remove {'that' if len(children) == 1 else 'those'} first, or pass --force",
+            hint=f"nomoat rm {children[0].spec} first, or pass --force",
         )
     if not args.yes and not _agrees(artefact, env):
         env.say("kept")

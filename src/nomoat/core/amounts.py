@@ -1,4 +1,4 @@
-"""Durations and sizes as people say them."""
+"""Durations, sizes and counts as people say them."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ def size(n_bytes: float) -> str:
             break
         n_bytes /= 1000
     return f"{n_bytes:.0f} {unit}" if unit == "B" or n_bytes >= 100 else f"{n_bytes:.1f} {unit}"
+
+
+def counted(n: int, what: str) -> str:
+    """``1 row``, ``1,200 rows``."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -105,7 +105,7 @@ class AdapterMismatch(NomoatError):
     def __init__(self, adapter: str, *, expected: str, got: str, why: str, hint: str = "") -> None:
         super().__init__(
             f"adapter {adapter!r} was trained on {expected!r} and does not fit {got!r}: {why}",
-            hint=hint or "load the base that the adapter names, or train the adapter again on this one",
+            hint=hint or f"nomoat move {adapter} --to {got} takes its skills there",
         )
         self.expected, self.got = expected, got
 

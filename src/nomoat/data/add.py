@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+from nomoat.core.amounts import counted
 from nomoat.core.errors import DataError, FormatError, UsageError
 from nomoat.core.files import disk_errors, sha256_file
 from nomoat.core.options import option
@@ -99,7 +100,7 @@ def _check(options: AddOptions, store: Store) -> None:
 
 def _said(path: str, reading: Reading) -> str:
     why = f" ({reading.why})" if reading.why else ""
-    return f"{path}: {len(reading.rows):,} rows of kind {reading.kind}{why}"
+    return f"{path}: {counted(len(reading.rows), 'row')} of kind {reading.kind}{why}"
 
 
 def _thresholds(options: AddOptions, store: Store, gathered: Gathered) -> tuple[Thresholds, str]:
@@ -138,7 +139,7 @@ def _check_splits(splits: dict[str, list[Row]], gathered: Gathered, options: Add
     if to_be_judged and not splits["test"]:
         kept = sum(map(len, splits.values()))
         raise DataError(
-            f"{kept:,} rows leave none to judge with",
+            f"{counted(kept, 'row')}: too few to judge with",
             file=paths,
             hint=f"give five or more, better a hundred; nomoat tune {paths} learns from these without judging",
         )

@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from nomoat.core.amounts import counted
 from nomoat.data.rows import Row, kind_of
 
 _BAR_WIDTH = 28
 _EXAMPLE_CHARACTERS = 100
+_MOST_ASIDE = 8  # files named one by one
 Histogram = list[tuple[int, int]]
 
 
@@ -55,7 +57,7 @@ def draw(report: Report) -> str:
     kept = "   ".join(f"{split} {count:,}" for split, count in report.kept.items())
     shapes = ", ".join(report.shapes)
     kind = report.kind if report.kind == shapes else f"{report.kind}, kept as {shapes}"
-    lines = [f"{report.name}: {total:,} rows kept of {report.read:,} read ({kind})", f"  {kept}"]
+    lines = [f"{report.name}: {counted(total, 'row')} kept of {report.read:,} read ({kind})", f"  {kept}"]
     if report.why:
         lines.append(f"  guessed from: {report.why}")
     for dropped in report.dropped:
@@ -64,7 +66,9 @@ def draw(report: Report) -> str:
     if report.ignored_fields:
         lines.append(f"  fields not used: {', '.join(report.ignored_fields)}")
     if report.aside:
-        lines.append(f"  files left aside: {', '.join(report.aside)}")
+        more = len(report.aside) - _MOST_ASIDE
+        others = f" and {more:,} more" if more > 0 else ""
+        lines.append(f"  files left aside: {', '.join(report.aside[:_MOST_ASIDE])}{others}")
     if report.repeated_prompts:
         lines.append(f"  kept with a prompt that has another answer too: {report.repeated_prompts:,}")
     lines += ["  characters a row", *bars(report.characters)]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from nomoat.core.amounts import counted
 from nomoat.core.errors import DataError, NotFound, UsageError
 from nomoat.core.files import disk_errors
 from nomoat.data import documents, llamafactory
@@ -81,8 +82,10 @@ def find(path: Path, dataset: str = "") -> Found:
     """Look at a path. Raises ``NotFound`` or ``UsageError`` where there is nothing to read."""
     if path.is_file():
         return _one_file(path)
-    if not path.is_dir():
+    if not path.exists():
         raise NotFound(f"{path}: no such file or folder")
+    if not path.is_dir():
+        raise UsageError(f"{path} is neither a file nor a folder", hint="save what it gives as a .jsonl file first")
     if (path / "dataset_dict.json").is_file():
         return _saved_dict(path)
     if (path / "state.json").is_file():
@@ -130,7 +133,7 @@ def _folder(path: Path) -> Found:
         return _tables(tables, [file for file in files if not _describes(file)])
     texts = [file for file in files if kind_of_file(file) in documents.SUFFIXES]
     if texts:
-        why = f"a folder of {_count(texts, 'document')}"
+        why = f"a folder of {counted(len(texts), 'document')}"
         return Found([Source(file) for file in texts], why, _others(files, texts))
     raise NotFound(
         f"{path}: no file in it can be read",
@@ -147,10 +150,6 @@ def _describes(file: Path) -> bool:
     return name in _BESIDE_DATA or "license" in name
 
 
-def _count(files: list[Path], what: str) -> str:
-    return f"{len(files)} {what}{'s' if len(files) != 1 else ''}"
-
-
 def _others(files: list[Path], taken: list[Path]) -> list[Path]:
     known = set(taken)
     return [file for file in files if file not in known]
@@ -159,7 +158,7 @@ def _others(files: list[Path], taken: list[Path]) -> list[Path]:
 def _tables(tables: list[Path], files: list[Path]) -> Found:
     split_of = {file: _split(file) for file in tables}
     if not any(split_of.values()):
-        why = f"a folder of {_count(tables, 'table')}"
+        why = f"a folder of {counted(len(tables), 'table')}"
         return Found([Source(file) for file in tables], why, _others(files, tables))
     sources = [Source(file, split) for file, split in split_of.items() if split]
     names = sorted({source.split for source in sources}, key=["train", "valid", "test"].index)

@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from nomoat.core.amounts import counted
 from nomoat.core.errors import UsageError
 from nomoat.core.files import atomic_folder, sha256_file
 from nomoat.core.records import Done, Note, Record, Saved
@@ -41,7 +42,7 @@ def export(options: ExportOptions, store: Store) -> Generator[Record]:
     if not worn and options.to in ("gguf-lora", "peft"):
         raise UsageError(f"{options.model!r} is a base without an adapter", hint="name one: BASE+ADAPTER")
     rows = rows_to_check(store, base, worn, options.rows, options.conversations)
-    yield Note(f"checking with {len(rows.encoded)} rows of {rows.source}")
+    yield Note(f"checking with {counted(len(rows.encoded), 'row')} of {rows.source}")
     if options.to == "gguf" and worn and base.path.is_file():
         yield Note("the stack goes into the base's blocks, which are rounded again; --to gguf-lora rounds nothing")
     importance = yield from _importance(options, base, worn, rows)

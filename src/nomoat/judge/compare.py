@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nomoat.core.amounts import counted
 from nomoat.core.errors import UsageError
 from nomoat.core.files import write_json
 from nomoat.core.records import Done, Note, Record, Sample, Saved
@@ -96,7 +97,7 @@ def _warnings(rows: HeldOut, task: Task) -> Iterator[Note]:
     if rows.split == "all":
         yield Note(f"every row of {rows.name} is judged: fair only if training never saw them", warning=True)
     for reason, count in task.skipped.items():
-        yield Note(f"{count} of {len(rows.rows)} rows are not judged: {reason}", warning=True)
+        yield Note(f"not judged: {count} of {counted(len(rows.rows), 'row')}: {reason}", warning=True)
 
 
 def _compared(chosen: Chosen, was: Side, now: Side, seed: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from nomoat.core.amounts import counted
 from nomoat.judge.leaderboard import Leaderboard, Standing
 from nomoat.judge.statistics import Interval
 
@@ -47,7 +48,7 @@ def voters_csv(board: Leaderboard) -> str:
 
 def as_markdown(board: Leaderboard) -> str:
     """The ratings, what can be told, and the pairs, as tables that a repository shows."""
-    lines = [f"# Arena {_cell(board.arena)}", "", f"{board.votes} votes.", ""]
+    lines = [f"# Arena {_cell(board.arena)}", "", f"{counted(board.votes, 'vote')}.", ""]
     head = ("Place", "Model", "Rating", "95 % interval", "Won", "Tied", "Lost")
     rows = [
         (str(each.place), each.model, rating, f"{low} to {high}", str(each.wins), str(each.ties), str(each.losses))

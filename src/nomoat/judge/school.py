@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nomoat.core.amounts import counted
 from nomoat.core.errors import UsageError
 from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Store
@@ -42,7 +43,8 @@ def school(options: SchoolOptions, store: Store) -> Generator[Record]:
         read_pairs(store, options.pairs), test=options.held_out, seed=options.seed, balance=options.balance
     )
     if lessons.left_out:
-        yield Note(f"{lessons.left_out} pairs are not learned: with them the longer answer would be the better one")
+        left_out = counted(lessons.left_out, "pair")
+        yield Note(f"not learned: {left_out}; with them the longer answer would be the better one")
     before = local(Subject(base, worn, "before", store))
     asked = readable(lessons.examined, before.reads, options.exam_limit)[0]
     was, points_before = yield from _sat(before, asked, options.seed)

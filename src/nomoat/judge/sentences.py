@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from nomoat.core.amounts import counted
 from nomoat.judge import units
 from nomoat.judge.verdict import LOG_PERPLEXITY, SHARE
 
@@ -45,7 +46,7 @@ def _loss(compared: Result) -> str:
     return (
         f"the held-out loss {moved} from {units.nats(before)} to {units.nats(after)} nats per token "
         f"(perplexity {units.perplexity(math.exp(before))} to {units.perplexity(math.exp(after))}) "
-        f"on {compared['rows']:,} rows"
+        f"on {counted(compared['rows'], 'row')}"
     )
 
 

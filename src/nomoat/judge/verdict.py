@@ -140,4 +140,4 @@ def _word(difference: Interval, *, higher_is_better: bool, enough: bool) -> Verd
 
 
 def _too_few(rows: int) -> str:
-    return "" if rows >= MIN_PAIRS else f"; {rows} rows are too few to decide at 95 %, {MIN_PAIRS} is the least"
+    return "" if rows >= MIN_PAIRS else f"; too few rows to decide at 95 %: {rows}, and {MIN_PAIRS} is the least"

@@ -80,5 +80,5 @@ def _sentence(line: dict[str, Any]) -> str:
         return f"{line['skill']}: {word}: the old stack had gained nothing there, and the moved one is compared with it"
     text = f"{line['skill']}: {word}: {kept['value']:.1%} of the old gain is kept, {line['keep']:.0%} are asked for"
     if kept["low"] is None:
-        return f"{text}; {line['rows']} rows are too few to be sure that there was a gain"
+        return f"{text}; too few rows ({line['rows']}) to be sure that there was a gain"
     return f"{text} (95 % interval {kept['low']:.1%} to {kept['high']:.1%})"

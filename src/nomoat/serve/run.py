@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import socket
 from collections.abc import Iterator
 
@@ -61,9 +62,10 @@ def listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)
-    except OSError as error:
+    except OSError as error:  # create_server says the address again in its own words
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror or error)
         raise UsageError(
-            f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}",
+            f"cannot listen on {host}:{port}: {why.lower()}",
             hint="--port 0 takes a free one",
         ) from error
 

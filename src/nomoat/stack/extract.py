@@ -65,7 +65,8 @@ def _check_same_shape(after: Base, before: Base) -> None:
     for module in sorted({*theirs, *ours}):
         if theirs.get(module) != ours.get(module):
             why = f"{module} is {theirs.get(module, 'missing')} in it and {ours.get(module, 'missing')} in the base"
-            raise AdapterMismatch(after.name, expected=after.fingerprint.shape, got=before.name, why=why)
+            hint = "name the base that it was tuned from"
+            raise AdapterMismatch(after.name, expected=after.fingerprint.shape, got=before.name, why=why, hint=hint)
 
 
 def _what_is_lost(after: Decoder, before: Decoder) -> Generator[Note]:

@@ -107,7 +107,8 @@ def _worn(base: Base, lineage: Lineage) -> list[tuple[Adapter, float]]:
             raise FormatError(f"not the record of a merge: {error}", file=lineage.name) from error
         if known.get(folder.name) != sha256_file(folder / WEIGHTS):
             why = "it has changed since it was merged"
-            raise AdapterMismatch(folder.name, expected=lineage.parents[0].name, got=lineage.name, why=why)
+            hint = "put the adapter back as it was, or take the base itself: nomoat ls --tree names it"
+            raise AdapterMismatch(folder.name, expected=lineage.parents[0].name, got=lineage.name, why=why, hint=hint)
         adapter = base.load_adapter(folder)
         if not is_low_rank(adapter):
             raise UsageError(

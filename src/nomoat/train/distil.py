@@ -23,6 +23,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from nomoat.core.amounts import counted
 from nomoat.core.errors import DataError, FormatError, NotFound
 from nomoat.core.files import atomic_write
 from nomoat.core.records import Note, Record
@@ -100,7 +101,7 @@ def taught(
             hint="teacher and student need one tokenizer; leave --distil out",
         )
     if len(kept) < len(rows.rows):
-        yield Note(f"left out {len(rows.rows) - len(kept):,} rows that the teacher has not seen", warning=True)
+        yield Note(f"left out {counted(len(rows.rows) - len(kept), 'row')} that the teacher has not seen", warning=True)
     seen = dataclasses.replace(rows, rows=[row for row, _ in kept], sources=[source for _, source in kept])
     return seen, [row for row in held_out if teacher.knows(row)]
 

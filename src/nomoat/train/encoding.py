@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+from nomoat.core.amounts import counted
 from nomoat.core.errors import DataError
 from nomoat.core.records import Note, Progress, Record
 from nomoat.data.encode import EncodedSet, EncodeOptions, encode_rows
@@ -67,11 +68,11 @@ def rehearsed_rows(options: TuneOptions, base: Base) -> list[Encoded]:
 def _account(encoded: EncodedSet, split: str) -> Iterator[Note]:
     """Every row that did not go in whole is said."""
     for reason, count in encoded.dropped.items():
-        yield Note(f"{split}: dropped {count:,} rows: {reason}", warning=True)
+        yield Note(f"{split}: dropped {counted(count, 'row')}: {reason}", warning=True)
     if encoded.truncated:
-        yield Note(f"{split}: cut {encoded.truncated:,} answers at the end", warning=True)
+        yield Note(f"{split}: cut {counted(encoded.truncated, 'answer')} at the end", warning=True)
     if encoded.windowed:
-        yield Note(f"{split}: cut {encoded.windowed:,} long texts into windows")
+        yield Note(f"{split}: cut {counted(encoded.windowed, 'long text')} into windows")
 
 
 def hash_rows(rows: list[Encoded]) -> str:

@@ -29,3 +29,8 @@ def test_durations_never_show_sixty_of_anything(seconds: float, text: str) -> No
 )
 def test_sizes_use_decimal_units(n_bytes: float, text: str) -> None:
     assert amounts.size(n_bytes) == text
+
+
+@pytest.mark.parametrize(("n", "text"), [(0, "0 rows"), (1, "1 row"), (1200, "1,200 rows")])
+def test_one_of_a_thing_is_said_in_the_singular(n: int, text: str) -> None:
+    assert amounts.counted(n, "row") == text

@@ -112,7 +112,7 @@ def test_rows_too_few_to_judge_with_are_refused_before_anything_is_written(optio
     Path(options.rows).write_text(
         '{"prompt": "1 and 1?", "completion": "2"}\n{"prompt": "2 and 1?", "completion": "3"}\n'
     )
-    with pytest.raises(DataError, match="2 rows leave none to judge with") as caught:
+    with pytest.raises(DataError, match="2 rows: too few to judge with") as caught:
         list(evening(options, Store()))
     assert "nomoat tune" in caught.value.hint
     assert Store().names("data") == []

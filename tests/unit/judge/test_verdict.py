@@ -55,7 +55,7 @@ def test_no_changed_answer_leaves_room_on_both_sides() -> None:
 def test_five_rows_can_never_decide() -> None:
     compared = outcomes(5, 0, 0, 0)
     assert compared.verdict == "cannot tell"
-    assert "5 rows are too few" in compared.why
+    assert "too few rows to decide at 95 %: 5" in compared.why
 
 
 @pytest.mark.parametrize("changed", range(25))
@@ -109,7 +109,7 @@ def test_a_mean_of_few_rows_is_judged_only_if_the_exact_test_agrees() -> None:
 def test_a_mean_of_five_rows_is_not_judged() -> None:
     compared = loss_of(5, worse=0)
     assert compared.verdict == "cannot tell"
-    assert "5 rows are too few" in compared.why
+    assert "too few rows to decide at 95 %: 5" in compared.why
 
 
 def test_a_comparison_can_be_written_as_json() -> None:

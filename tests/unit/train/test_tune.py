@@ -164,7 +164,7 @@ def test_rows_that_are_too_long_are_dropped_aloud(options: TuneOptions, tmp_path
     path.write_text(path.read_text() + json.dumps(long) + "\n")
     records, _ = ended(tune(dataclasses.replace(options, data=str(path), max_steps=1, max_seq_len=120), Store()))
     texts = notes(records)
-    assert any("dropped 1 rows: longer than 120 tokens" in text for text in texts), texts
+    assert any("dropped 1 row: longer than 120 tokens" in text for text in texts), texts
 
 
 def test_nothing_held_out_takes_the_last_step(options: TuneOptions) -> None:

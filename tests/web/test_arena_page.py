@@ -15,7 +15,7 @@ from nomoat.engine.sampling import Sampling
 from nomoat.judge.bout import Contestants
 from nomoat.judge.topics import Topic
 from nomoat.judge.vote_exports import preference_rows
-from nomoat.judge.votes import votes
+from nomoat.judge.votes import Answer, Vote, cast, votes
 from nomoat.serve.arena_options import ArenaOptions
 from served import LiveArena, add_adapter, serving_arena
 from tiny import tiny_base
@@ -188,6 +188,31 @@ def test_who_has_no_link_is_told_so(place: LiveArena, browser: Any) -> None:
     page.goto(place.url)
     page.locator("#below.bad").wait_for()
     assert "Open the link that you were given" in page.locator("#status").text_content()
+
+
+def test_the_exam_is_read_on_a_phone_and_the_keyboard_keeps_its_place(tmp_path: Path, browser: Any) -> None:
+    store = Store(tmp_path)
+    for seed, name in enumerate(("zeta", "omega")):
+        tiny_base(store.path("bases", name), seed=seed, max_position_embeddings=4096)
+    sides = Answer("A good answer."), Answer("No.")
+    for number in range(24):
+        asked = ({"role": "user", "content": f"{number}?"},)
+        cast(store, Vote("mine", "me", asked, "zeta", "omega", *sides, "model_a"))
+    with serving_arena(store, ("zeta", "omega"), QUESTIONS, ArenaOptions(port=0, judge="zeta"), DRAW) as place:
+        me = Voter(place, browser, "me")
+        me.page.set_viewport_size({"width": 390, "height": 780})
+        me.page.get_by_role("link", name="Jobs").click()
+        button = me.page.get_by_role("button", name="Let zeta sit its exam on the votes")
+        button.focus()
+        me.page.keyboard.press("Enter")
+        me.page.get_by_role("table", name="The exam").wait_for()
+        rows = me.page.get_by_role("rowheader").all_text_contents()
+        assert rows[0].startswith("agreement") and len(rows[0]) > len("agreement") + 20  # what it is, or the remedy
+        assert me.page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert button.is_enabled() and me.page.locator("#kinds button").count() == 2
+        me.page.keyboard.press("Shift+Tab")
+        assert me.page.evaluate("document.activeElement.textContent") == "Write all answers ahead"
+        assert me.wrong == []
 
 
 @pytest.mark.parametrize("size", [(1200, 800), (390, 780)])

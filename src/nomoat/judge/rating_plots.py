@@ -13,7 +13,7 @@ from nomoat.judge.statistics import Interval
 _WIDTH: Final = 480
 _EDGE: Final = 14
 _PITCH: Final = 46
-_LONGEST_NAME: Final = 40
+_LONGEST_NAME: Final = 34
 
 Rows = Sequence[tuple[str, Interval]]
 Show = Callable[[float], str]
@@ -49,16 +49,23 @@ def _figure(rows: Rows, ticks: Sequence[float], show: Show, title: str, *, bars:
     return svg(_WIDTH, bottom + 22, f"{title}: {said}", parts, kind="chart")
 
 
+def shortened(name: str) -> str:
+    """A name with room for the numbers beside it; stacks on one base differ at the end, so the middle goes."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    kept = _LONGEST_NAME - 1
+    return f"{name[: kept // 2]}…{name[kept // 2 - kept :]}"
+
+
 def _row(name: str, row: Interval, top: float, x: Callable[[float], float], show: Show, *, bars: bool) -> str:
     """The name and the numbers above, the mark below."""
     middle = top + 29
     low, value, high = (f"{x(number):.1f}" for number in (row.low, row.value, row.high))
     level, upright = f'y1="{middle:g}" y2="{middle:g}"', f'y1="{middle - 5:g}" y2="{middle + 5:g}"'
     box = f'x="{_EDGE}" y="{middle - 7:g}" height="14" width="{x(row.value) - _EDGE:.1f}" rx="2"'
-    shown = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
     numbers = f"{show(row.value)}  ({show(row.low)} to {show(row.high)})"
     return (
-        f'<text class="label" x="{_EDGE}" y="{top + 14:g}">{escape(shown)}</text>'
+        f'<text class="label" x="{_EDGE}" y="{top + 14:g}">{escape(shortened(name))}</text>'
         f'<text class="label numbers" x="{_WIDTH - _EDGE}" y="{top + 14:g}" text-anchor="end">{escape(numbers)}</text>'
         + (f'<rect class="bar after" {box}/>' if bars else "")
         + f'<line class="whisker" x1="{low}" x2="{high}" {level}/>'

@@ -21,25 +21,31 @@ function complain(error) {
 
 function show(state) {
   at("stop").hidden = !state.running;
-  const buttons = state.kinds.map(({ kind, words }) => {
-    const button = element("button", "", words);
-    button.disabled = state.running;
-    button.addEventListener("click", () => start(kind));
-    return button;
-  });
-  at("kinds").replaceChildren(...buttons);
-  if (!buttons.length) say("There is no work here: give questions with --data, or a judge with --judge.");
+  const place = at("kinds"); // the buttons stay when the state changes, or the keyboard's place would be lost
+  if (!place.children.length) {
+    place.append(...state.kinds.map(({ kind, words }) => {
+      const button = element("button", "", words);
+      button.addEventListener("click", () => start(kind));
+      return button;
+    }));
+  }
+  for (const button of place.children) button.disabled = state.running;
+  if (!state.kinds.length) say("There is no work here: give questions with --data, or a judge with --judge.");
 }
 
-const percent = (value) => `${Math.round(100 * value)} %`;
+const percent = (value) => `${Math.round(100 * value)}\u202f%`;
 
 function table(parts) {
   const rows = parts.map((part) => {
     const { value, low, high } = part.share;
-    const cells = [part.name, `${percent(value)} (${percent(low)} to ${percent(high)})`, part.passed ? "passed" : "failed"];
     const row = element("tr", "");
-    row.append(...cells.map((cell) => element("td", cell === "failed" ? "bad" : "", cell)));
-    row.append(element("td", "", part.passed ? part.summary : part.remedy));
+    const name = element("th", "", part.name);
+    name.scope = "row";
+    name.append(element("span", "", part.passed ? part.summary : part.remedy));
+    const share = element("td", "", percent(value));
+    share.append(element("span", "", `${percent(low)} to ${percent(high)}`));
+    row.append(name, share);
+    row.append(part.passed ? element("td", "", "passed") : element("td", "bad", "failed"));
     return row;
   });
   at("parts").replaceChildren(...rows);
@@ -47,6 +53,7 @@ function table(parts) {
 }
 
 function tell(record) {
+  at("status").ariaBusy = String(record.record === "progress"); // who listens is told the end, not every step
   if (record.record === "progress") {
     at("bar").hidden = false;
     at("bar").max = record.total ?? 1;

@@ -12,6 +12,7 @@ import pytest
 from nomoat.judge.leaderboard import Leaderboard, leaderboard
 from nomoat.judge.leaderboard_page import render_leaderboard
 from nomoat.judge.leaderboard_text import as_csv, as_json, as_markdown, voters_csv
+from nomoat.judge.rating_plots import shortened
 from nomoat.judge.ratings import Winner
 from nomoat.judge.votes import Answer, Vote
 
@@ -115,3 +116,9 @@ def test_the_page_is_whole_and_escapes_what_is_not_ours(board: Leaderboard) -> N
     many = leaderboard("mine", votes(), [*MODELS, "four", "five", "six"])
     assert "<details>" not in page and "5 more pairs" in render_leaderboard(many)
     assert "No votes yet" in render_leaderboard(leaderboard("mine", [], MODELS))
+
+
+def test_a_long_name_keeps_its_two_ends() -> None:
+    name = "smollm2-135m-instruct+customer-support-scribe:0.8+sql (12)"
+    assert shortened(name) == name[:16] + "…" + name[-17:]
+    assert shortened("short") == "short"

@@ -205,7 +205,7 @@ def test_the_exam_is_read_on_a_phone_and_the_keyboard_keeps_its_place(tmp_path: 
         button = me.page.get_by_role("button", name="Let zeta sit its exam on the votes")
         button.focus()
         me.page.keyboard.press("Enter")
-        me.page.get_by_role("table", name="The exam").wait_for()
+        me.page.get_by_role("table", name="The exam").wait_for(timeout=120_000)  # an exam, not a page, takes its time
         rows = me.page.get_by_role("rowheader").all_text_contents()
         assert rows[0].startswith("agreement") and len(rows[0]) > len("agreement") + 20  # what it is, or the remedy
         assert me.page.evaluate("document.documentElement.scrollWidth") <= 390

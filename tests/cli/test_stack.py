@@ -105,6 +105,7 @@ def test_a_search_finds_weights_and_the_new_adapter_has_them(env: Environment) -
     words = [*words, "--minutes", "1"]
     assert main([*words, "--name", "both"], env) == 0, err(env)
     assert "kept (test)" in out(env) and "stack  scribe:" in out(env) and "will take about" in err(env)
+    assert "no gain to keep" in out(env)  # scribe is random
     lineage = json.loads((env.store.find("adapters", "both") / "nomoat.json").read_text())
     assert set(lineage["options"]["weights"]) == {"scribe", "sql"}
     assert main([*words, "--grain", "adapter"], env) == 0, err(env)

@@ -60,11 +60,10 @@ def _print_subsets(scores: Mapping[str, Any], env: Environment) -> None:
 def print_search(done: Done, env: Environment) -> None:
     """The weights, what each skill keeps before and after, and what else keeps all of them."""
     result = done.result
+    kept = zip(result["kept_valid"], result["kept_test_before"], result["kept_test"])
     rows = [
-        [name, unit, f"{valid:.1%}", f"{before:.1%}", f"{after:.1%}"]
-        for name, unit, valid, before, after in zip(
-            result["skills"], result["units"], result["kept_valid"], result["kept_test_before"], result["kept_test"]
-        )
+        [name, unit, *(f"{share:.1%}" if gains else "no gain to keep" for share in shares)]
+        for name, unit, gains, shares in zip(result["skills"], result["units"], result["gains"], kept)
     ]
     print_table(env, ("skill", "by", "kept (validation)", "kept before (test)", "kept (test)"), rows)
     env.print(f"weightings under which every skill keeps {result['keep']:.0%} (validation): {len(result['within'])}")

@@ -77,7 +77,7 @@ def stack(
     given = list(densities) or [None] * len(opened.worn)
     ingredients = [Ingredient(adapter, weight, density) for (adapter, weight), density in zip(opened.worn, given)]
     combined, adapter = yield from _combined(opened, ingredients, options, name)
-    yield from _remarks(combined, options)
+    yield from _remarks(combined, adapter, options)
     lineage = lineage_of(name, opened.base, opened.folders, _recorded(opened, options), store)
     lineage = with_metrics(lineage, metrics_of(combined, adapter))
     finer = opened.coefficients
@@ -107,7 +107,7 @@ def _recorded(opened: OpenStack, options: CombineOptions) -> dict[str, Any]:
     return {**dataclasses.asdict(options), "grain": found.grain, "weights": found.weights}
 
 
-def _remarks(combined: Combined, options: CombineOptions) -> Generator[Record]:
+def _remarks(combined: Combined, adapter: Adapter, options: CombineOptions) -> Generator[Record]:
     worst = min(combined.account, key=lambda each: each.kept)
     if worst.kept < 1 - 1e-9:
         yield Note(
@@ -115,6 +115,8 @@ def _remarks(combined: Combined, options: CombineOptions) -> Generator[Record]:
         )
     if len({each.rank for each in combined.account}) > 1:
         yield Note("ranks differ from module to module: rank_pattern says which; some runtimes read one rank only")
+    if adapter.config.use_dora:
+        yield Note("the sum is a DoRA, which llama.cpp and vLLM do not run; --rank 64 makes a plain adapter of it")
     if options.method == "concat" and options.rank == 0 and options.energy == 0.0:
         rank = max(each.rank for each in combined.account)
         yield Note(f"exact, at rank {rank}; --rank or --energy makes it smaller and says what that costs")

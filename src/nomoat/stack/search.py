@@ -80,6 +80,7 @@ def _result(
         "kept_valid": list(found.kept),
         "kept_test": list(tested.measured(found).kept),
         "kept_test_before": list(tested.measured(given).kept),
+        "gains": [own < before for before, own in zip(ground.bare, ground.alone)],
         "keep": keep,
         "units": [ground.scoring.unit(skill) for skill in ground.skills],
         "within": [each.as_dict() for each in tried if min(each.kept) >= keep],

@@ -115,7 +115,8 @@ def test_with_doras_the_sum_is_a_dora_of_the_ranks_together(store: Store, base: 
     for adapter in several:
         keep(store, adapter)
     opened = open_parts(store, ["plain:0.8", "dora2:0.5", "dora3:-0.4"])
-    done, _ = finished(stack(opened, CombineOptions(), store, name="sum"))
+    done, said = finished(stack(opened, CombineOptions(), store, name="sum"))
+    assert "the sum is a DoRA" in said
     both = base.load_adapter(store.find("adapters", "sum"))
     assert both.config.use_dora and done.result["highest_rank"] == 7
     found, parts = dense(both, base), [dense(adapter, base) for adapter in several]

@@ -154,14 +154,16 @@ def skills(args: argparse.Namespace, store: Store, folder: Path) -> dict[str, An
         add_rows(store, "joint", everything, folder)
     tuned(args, store, "joint")
     parts = open_parts(store, names, path)
-    made = {"ties": CombineOptions(method="ties", rank=args.rank), "knots": CombineOptions(method="knots_ties")}
+    ranks = args.rank if args.use_dora else 0  # of what is exact without one, but for DoRAs
+    made = {"ties": CombineOptions(method="ties", rank=args.rank)}
+    made["knots"] = CombineOptions(method="knots_ties", rank=ranks)
     for name, how in made.items():
         if name not in store.names("adapters"):
             finish(stack(parts, how, store, name=name))
     ways = {"each alone": "", "naive sum": "+".join(names)}
     ways |= {f"searched by {grain}": f"by-{grain}" for grain in GRAINS}
     ways |= {"ties": "ties", "knots ties": "knots", "joint tune": "joint"}
-    if args.peft:
+    if args.peft and not args.use_dora:  # PEFT adds no DoRAs up
         ways["peft linear"] = str(folder / "peft" / "combined")
     ways = {way: spec for way, spec in ways.items() if not args.only or way in args.only}
     searches = {grain: searched(args, store, parts, grain) for grain in GRAINS if f"searched by {grain}" in ways}
@@ -173,7 +175,8 @@ def skills(args: argparse.Namespace, store: Store, folder: Path) -> dict[str, An
 def tuned(args: argparse.Namespace, store: Store, name: str) -> None:
     """An adapter for the data set of its name, unless it is there."""
     if name not in store.names("adapters"):
-        finish(tune(options(args, data=name, base=str(models.path(args.model)), name=name), store))
+        wanted = options(args, data=name, base=str(models.path(args.model)), name=name, use_dora=args.use_dora)
+        finish(tune(wanted, store))
 
 
 def searched(args: argparse.Namespace, store: Store, parts: OpenStack, grain: str) -> dict[str, Any]:
@@ -273,6 +276,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=12, help="of a search: weightings tried without a gradient")
     parser.add_argument("--gradient-steps", type=int, default=60)
     parser.add_argument("--minutes", type=float, help="of each search")
+    parser.add_argument("--use-dora", action="store_true", help="of skills: tune DoRAs")
     parser.add_argument("--only", action="append", metavar="WAY", help="of skills: these rows of the table alone")
     parser.add_argument("--home", type=Path, help="keep data sets and adapters here, and take those that are here")
     parser.add_argument("--peft", action=argparse.BooleanOptionalAction, default=True)

@@ -1,14 +1,17 @@
-"""Many clients at once against a running server: random stacks, lengths, cancels and bad requests.
+"""Many clients at once: random stacks, lengths, cancels and bad requests.
 
-    nomoat serve smollm2-135m --port 7860
-    python bench/load.py http://127.0.0.1:7860 --clients 64 --seconds 600
+    python bench/load.py --serve smollm2 --adapters 8 --clients 64 --seconds 600
+    python bench/load.py --url http://127.0.0.1:7860 --pid 4711        # a server that runs already
 
-Takes ``--seconds``, a fifth of that before to warm up, and after each of the two what the last answers need (every
-client has one on its way: with 64 clients on a slow machine, minutes). Reports the first token and the tokens per
-second of each answer at the 50th, 95th and 99th percentile, what was answered by status, and with ``--pid`` the
-server's memory, without its cache of keys and values, before and after. Ends with 1 if an error came back that was not
-the client's own, if a request was starved, or if that memory grew by more than a tenth. Pages
-of the cache that were given back stay with the process and count: judge memory by runs of minutes, which fill it.
+``--serve`` takes a model by its path or a real one of the tests, makes random adapters of rank 16 for it in a home that
+is thrown away, and serves it in a process of its own. Takes ``--seconds``, up to a minute before to warm up, and after
+each of the two what the last answers need (every client has one on its way: 64 clients on a slow machine: minutes).
+
+Reports the first token and the tokens per second of each answer at the 50th, 95th and 99th percentile, what was said
+by status, and the server's memory without its cache of keys and values, which has a bound of its own and fills it: the
+median of samples in the first and the last fifth of the time, and the most. Ends with 1 if an error came back that was
+not the client's own, if a request was starved, if anything still ran when all had left, or if that memory grew by more
+than a tenth. Pages of the cache that were given back stay with the process and count: judge memory by runs of minutes.
 """
 
 from __future__ import annotations
@@ -16,17 +19,32 @@ from __future__ import annotations
 import argparse
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import json
+import os
 import random
+import shlex
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
+HERE = Path(__file__).parent
+SOURCE = HERE.parent / "src"
+sys.path[:0] = [str(SOURCE), str(HERE.parent / "tests")]
+
+import models  # noqa: E402
+
+SAMPLED_S = 5.0  # between two looks at the memory
+IDLE_S = 30.0  # in which a server that everybody left must have nothing to do
 BAD_BODIES: tuple[bytes, ...] = (
     b"{",
     b"\xff",
@@ -46,6 +64,7 @@ class Results:
     speeds: list[float] = dataclasses.field(default_factory=list)
     outcomes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     faults: list[str] = dataclasses.field(default_factory=list)
+    memory: list[int] = dataclasses.field(default_factory=list)
 
 
 def random_model(chance: random.Random, base: str, adapters: list[str]) -> str:
@@ -72,7 +91,9 @@ async def ask(http: httpx.AsyncClient, body: dict[str, Any], leave_after: int | 
     async with http.stream("POST", "/v1/chat/completions", json=body) as reply:
         if reply.status_code != 200:
             results.outcomes[str(reply.status_code)] += 1
-            if reply.status_code != 503:
+            if reply.status_code == 503:  # the queue is full: come again when the server says so
+                await asyncio.sleep(float(reply.headers.get("retry-after", 1)))
+            else:
                 results.faults.append(f"{reply.status_code}: {(await reply.aread())[:200]!r}")
             return
         async for line in reply.aiter_lines():
@@ -81,9 +102,9 @@ async def ask(http: httpx.AsyncClient, body: dict[str, Any], leave_after: int | 
             if line.startswith("data: {") and json.loads(line[6:])["choices"][0]["delta"].get("content"):
                 tokens += 1
                 first = first or time.perf_counter()
-                if tokens == leave_after:
-                    results.outcomes["left"] += 1
-                    return
+            if tokens == leave_after:
+                results.outcomes["left"] += 1
+                return
     results.outcomes["answered"] += 1
     if tokens:
         results.first_token_s.append(first - started)
@@ -103,7 +124,7 @@ async def client(
                 if not 400 <= reply.status_code < 500:
                     results.faults.append(f"a bad request got {reply.status_code}")
                 continue
-            leave_after = chance.choice((1, 3)) if chance.random() < 0.15 else None
+            leave_after = chance.choice((0, 1, 3)) if chance.random() < 0.15 else None
             await ask(http, random_body(chance, random_model(chance, *names)), leave_after, results)
         except httpx.TimeoutException:
             results.faults.append(f"a client was starved for {http.timeout.read:g} s")
@@ -111,14 +132,46 @@ async def client(
             results.faults.append(f"{type(error).__name__}: {error}")
 
 
-async def crowd(arguments: argparse.Namespace, seconds: float, names: tuple[str, list[str]]) -> Results:
+async def crowd(
+    arguments: argparse.Namespace, url: str, pid: int | None, seconds: float, names: tuple[str, list[str]]
+) -> Results:
     """All clients at once, each on a connection of its own. One TLS context serves them: 64 take seconds to make."""
     results, end = Results(), time.perf_counter() + seconds
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx.AsyncClient(base_url=arguments.url, timeout=arguments.patience, limits=limits) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=arguments.patience, limits=limits) as http:
+        watching = asyncio.create_task(watch(http, pid, results)) if pid else None
         chances = [random.Random(f"{arguments.seed}:{number}") for number in range(arguments.clients)]
         await asyncio.gather(*(client(http, chance, end, names, results) for chance in chances))
+        if watching is not None:
+            watching.cancel()
+        await idle(http, results)
     return results
+
+
+async def watch(http: httpx.AsyncClient, pid: int, results: Results) -> None:
+    """The server's memory in bytes without its keys and values, again and again."""
+    process = psutil.Process(pid)
+    while True:
+        cache = (await gauges(http))["nomoat_cache_bytes"]
+        results.memory.append(process.memory_info().rss - int(cache))
+        await asyncio.sleep(SAMPLED_S)
+
+
+async def idle(http: httpx.AsyncClient, results: Results) -> None:
+    """What was left or answered must hold no place in the batch."""
+    until = time.perf_counter() + IDLE_S
+    while time.perf_counter() < until:
+        now = await gauges(http)
+        if now["nomoat_running"] == now["nomoat_queued"] == 0:
+            return
+        await asyncio.sleep(0.2)
+    results.faults.append(f"{now['nomoat_running']:g} requests run that nobody waits for")
+
+
+async def gauges(http: httpx.AsyncClient) -> dict[str, float]:
+    """What ``/metrics`` says without labels."""
+    lines = (line.split() for line in (await http.get("/metrics")).text.splitlines() if line[:1] not in ("#", ""))
+    return {name: float(value) for name, value in lines if "{" not in name}
 
 
 def percentiles(values: list[float], *, low_is_bad: bool = False) -> str:
@@ -130,44 +183,91 @@ def percentiles(values: list[float], *, low_is_bad: bool = False) -> str:
     return " ".join(f"{cuts[place - 1]:8.2f}" for place in places)
 
 
-def beside_cache(process: psutil.Process, url: str) -> int:
-    """The server's memory in bytes without its keys and values: those have a bound of their own, and fill it."""
-    text = httpx.get(f"{url}/metrics").text
-    cache = next(line.split()[1] for line in text.splitlines() if line.startswith("nomoat_cache_bytes "))
-    return int(process.memory_info().rss) - int(float(cache))
+def memory_line(samples: list[int]) -> tuple[str, bool]:
+    """Memory in the first and the last fifth of the time, and whether it grew by more than a tenth."""
+    fifth = max(1, len(samples) // 5)
+    first, last = statistics.median(samples[:fifth]), statistics.median(samples[-fifth:])
+    sizes = [f"{size / 2**20:.0f} MiB" for size in (first, last, max(samples))]
+    return f"memory beside the cache: {sizes[0]} at first, {sizes[1]} at last, {sizes[2]} at most", last > first * 1.1
 
 
-async def run(arguments: argparse.Namespace) -> int:
-    rows = httpx.get(f"{arguments.url}/v1/models").json()["data"]
+@contextlib.contextmanager
+def own_server(model: str, adapters: int, flags: list[str]) -> Iterator[tuple[str, int]]:
+    """A server of its own and its process id, with random adapters in a home that is thrown away."""
+    path = Path(model) if Path(model).exists() else models.path(model)
+    with tempfile.TemporaryDirectory() as home:
+        make_adapters(path, Path(home), adapters)
+        environment = dict(os.environ, NOMOAT_HOME=home, PYTHONPATH=str(SOURCE), HF_HUB_OFFLINE="1")
+        command = [sys.executable, "-m", "nomoat", "serve", str(path), "--port", "0", "--json", *flags]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                assert server.stdout is not None
+                line = server.stdout.readline()
+                if not line:
+                    raise SystemExit("the server did not start")
+                yield json.loads(line)["url"], server.pid
+            finally:
+                server.terminate()
+
+
+def make_adapters(path: Path, home: Path, count: int) -> None:
+    """Random adapters of rank 16 on all linear modules, in a store."""
+    import torch
+
+    from nomoat.core.store import Lineage, Parent, Store, write_lineage
+    from nomoat.model.adapter_files import save_adapter
+    from nomoat.model.adapters import AdapterConfig
+    from nomoat.model.load import load_base
+
+    store, base = Store(home), load_base(path)
+    for seed in range(count):
+        adapter = base.new_adapter(AdapterConfig(rank=16, alpha=32), seed=seed, name=f"a{seed}")
+        for delta in adapter.deltas.values():
+            torch.nn.init.normal_(delta.lora_B, std=0.01)
+        with store.writing("adapters", f"a{seed}") as folder:
+            save_adapter(adapter, folder)
+            write_lineage(folder, Lineage("adapters", f"a{seed}", parents=(Parent("bases", base.name, ""),)))
+
+
+async def run(arguments: argparse.Namespace, url: str, pid: int | None) -> int:
+    rows = httpx.get(f"{url}/v1/models").json()["data"]
     base = next(row["id"] for row in rows if row["parent"] is None)
     adapters = [row["id"] for row in rows if row["parent"] is not None and not row["root"].startswith(f"{base}+")]
-    process = psutil.Process(arguments.pid) if arguments.pid else None
-    await crowd(arguments, min(arguments.seconds / 5, 60.0), (base, adapters))
-    before = beside_cache(process, arguments.url) if process else 0
-    results = await crowd(arguments, arguments.seconds, (base, adapters))
-    after = beside_cache(process, arguments.url) if process else 0
+    warmed = await crowd(arguments, url, pid, min(arguments.seconds / 5, 60.0), (base, adapters))
+    results = await crowd(arguments, url, pid, arguments.seconds, (base, adapters))
     print(f"{arguments.clients} clients, {arguments.seconds:g} s, {base} with {len(adapters)} adapters")
-    print(f"{'':24}{'p50':>8} {'p95':>8} {'p99':>8}")
-    print(f"{'first token, s':24}{percentiles(results.first_token_s)}")
-    print(f"{'tokens/s an answer':24}{percentiles(results.speeds, low_is_bad=True)}")
+    print(f"{'':24}{'p50':>8} {'p95':>8} {'p99':>8} {'worst':>8}")
+    print(f"{'first token, s':24}{percentiles(results.first_token_s)} {max(results.first_token_s, default=0):8.2f}")
+    slow = percentiles(results.speeds, low_is_bad=True)
+    print(f"{'tokens/s an answer':24}{slow} {min(results.speeds, default=0):8.2f}")
     print("  ".join(f"{name} {count}" for name, count in sorted(results.outcomes.items())))
-    if process:
-        print(f"memory beside the cache: {before / 2**20:.0f} MiB after warm-up, {after / 2**20:.0f} MiB at the end")
-    for fault in results.faults[:20]:
+    grown = False
+    if results.memory:
+        line, grown = memory_line(results.memory)
+        print(line)
+    faults = [*warmed.faults, *results.faults]
+    for fault in faults[:20]:
         print(f"fault: {fault}")
-    grown = bool(process) and after > before * 1.1
-    return 1 if results.faults or grown else 0
+    return 1 if faults or grown else 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--serve", metavar="MODEL", help="a GGUF file, a folder, or smollm2, gemma3, qwen05")
+    where.add_argument("--url", help="a server that runs")
+    parser.add_argument("--adapters", type=int, default=8, help="with --serve: how many")
+    parser.add_argument("--flags", default="", help="with --serve: further flags of nomoat serve")
+    parser.add_argument("--pid", type=int, help="with --url: the server's process, to watch its memory")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--patience", type=float, default=120, help="seconds without a byte that count as starved")
-    parser.add_argument("--pid", type=int, help="the server's process, to watch its memory")
     parser.add_argument("--seed", type=int, default=0)
-    return asyncio.run(run(parser.parse_args()))
+    arguments = parser.parse_args()
+    if arguments.url:
+        return asyncio.run(run(arguments, arguments.url, arguments.pid))
+    with own_server(arguments.serve, arguments.adapters, shlex.split(arguments.flags)) as (url, pid):
+        return asyncio.run(run(arguments, url, pid))
 
 
 if __name__ == "__main__":

@@ -29,9 +29,11 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_of_every_verb_loads_nothing_heavy_and_is_in_plain_words() -> None:
     result = run_python(
-        "import sys, nomoat\n"
+        "import os, sys, nomoat\n"
+        "os.environ['COLUMNS'] = '100'\n"
         "from nomoat.cli.main import VERBS, main\n"
-        "for argv in [['--help'], ['data', 'add', '--help']] + [[verb, '--help'] for verb in VERBS]:\n"
+        "more = [['--help'], ['data', 'add', '--help'], ['data', 'show', '--help']]\n"
+        "for argv in more + [[verb, '--help'] for verb in VERBS]:\n"
         "    try:\n"
         "        main(argv)\n"
         "    except SystemExit as ended:\n"
@@ -41,6 +43,7 @@ def test_help_of_every_verb_loads_nothing_heavy_and_is_in_plain_words() -> None:
     assert result.stderr.strip() == "[]"
     assert "evening" in result.stdout and "hf:org/name" in result.stdout
     assert re.search(r" (INT|FLOAT|STR|TUPLE|DICT)\b", result.stdout) is None, "types are the programmer's words"
+    assert [line for line in result.stdout.splitlines() if len(line) > 100] == [], "wider than a terminal"
 
 
 def test_help_is_quick() -> None:
@@ -72,7 +75,7 @@ def test_an_unknown_verb_like_nothing_points_to_the_list() -> None:
 def test_an_unknown_flag_is_a_usage_error_in_our_shape() -> None:
     ran = nomoat("ls", "--knid", "bases")
     assert ran.code == 2
-    assert ran.err.startswith("error: ") and "nomoat ls --help" in ran.err
+    assert ran.err.startswith("error: ") and "did you mean --kind?" in ran.err and "nomoat ls --help" in ran.err
 
 
 def test_flags_may_be_written_with_underscores() -> None:

@@ -128,7 +128,10 @@ def _print_standing(arena: Arena, env: Environment, *, as_json: bool) -> None:
     """Ratings with intervals, and which pairs can be told apart."""
     ratings = arena.ratings()
     if ratings is None:
-        env.say("no votes yet")
+        if as_json:
+            env.print(json.dumps({"record": "standing", "ratings": [], "told": []}))
+        else:
+            env.say("no votes yet")
         return
     told = arena.told()
     if as_json:

@@ -12,14 +12,20 @@ from nomoat.export.options import ExportOptions
 
 _EXAMPLES = """\
 examples:
-  nomoat export smollm2-135m+scribe --to gguf-lora --out scribe-lora      llama-server --lora scribe-lora/adapter.gguf
-  nomoat export smollm2-135m+scribe+sql:0.5 --to gguf --type Q4_K_M --name both      nomoat chat both
-  nomoat export scribe --to ollama --out scribe-ollama      ollama create scribe -f scribe-ollama/Modelfile
+  nomoat export smollm2-135m+scribe --to gguf-lora --out scribe-lora
+  llama-server --lora scribe-lora/adapter.gguf
 
-Before an export is called done, your own conversations go through training's renderer, the template in the file and
-Ollama's: the tokens must be equal. Then the predictions of base and stack are compared with those of the exported
-file, in our engine and in llama.cpp (pip install xllamacpp). What differs is refused, with exit code 11, and nothing
-is left on disk. The receipt is kept in nomoat.json.
+  nomoat export smollm2-135m+scribe+sql:0.5 --to gguf --type Q4_K_M --name both
+  nomoat chat both
+
+  nomoat export scribe --to ollama --out scribe-ollama
+  ollama create scribe -f scribe-ollama/Modelfile
+
+Before an export is called done, your own conversations go through training's renderer, the
+template in the file and Ollama's: the tokens must be equal. Then the predictions of base and stack
+are compared with those of the exported file, in our engine and in llama.cpp (xllamacpp from pip).
+What differs is refused, with exit code 11, and nothing is left on disk. The receipt is kept in
+nomoat.json.
 """
 
 

@@ -10,6 +10,7 @@ from nomoat.core.options import OptionSpec, describe, parse_values
 T = TypeVar("T")
 
 
+_LONGEST_CHOICES = 50  # characters that a line of help has room for
 _METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "A,B", dict: "NAME=N"}
 
 
@@ -30,7 +31,10 @@ def _add_flag(flags: argparse._ActionsContainer, spec: OptionSpec) -> None:
         both_ways: Any = "store_true" if spec.default is False else argparse.BooleanOptionalAction
         flags.add_argument(spec.flag, action=both_ways, default=argparse.SUPPRESS, help=help_text)
         return
-    metavar = spec.metavar or "|".join(spec.choices) or _METAVARS[spec.type]
+    choices = "|".join(spec.choices)
+    if len(choices) > _LONGEST_CHOICES:
+        choices, help_text = spec.name.upper(), f"{help_text}; one of {', '.join(spec.choices)}"
+    metavar = spec.metavar or choices or _METAVARS[spec.type]
     flags.add_argument(spec.flag, default=argparse.SUPPRESS, metavar=metavar, help=help_text)
 
 

@@ -145,7 +145,7 @@ def _near_flags(complaint: str, known: Sequence[str]) -> str:
     import difflib
 
     wrong = [word.partition("=")[0] for word in complaint.split() if word.startswith("--")]
-    near = [flag for word in wrong for flag in difflib.get_close_matches(word, known, n=1)]
+    near = [flag for word in wrong for flag in difflib.get_close_matches(word, known, n=1, cutoff=0.75)]
     return f"; did you mean {', '.join(near)}?" if near and "unrecognized" in complaint else ""
 
 

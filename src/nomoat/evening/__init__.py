@@ -126,6 +126,7 @@ def _minutes_to_tune(budget_s: float | None, clock: float, before_s: float) -> f
     left_s = budget_s - (time.monotonic() - clock) - _JUDGING_SHARE * before_s
     if left_s < 60:
         raise UsageError(
-            f"{max(0.0, left_s):.0f} s would be left to train in", hint="give more time, or --limit the rows to judge"
+            f"{max(0.0, left_s):.0f} s would be left to train in, and a minute is the least",
+            hint="start the evening again with more --minutes, or with --limit N for fewer rows to judge",
         )
     return left_s / 60

@@ -158,8 +158,17 @@ def test_tokens_go_there_and_back(live: Any) -> None:
 
 
 def test_health_and_metrics_say_how_things_are(live: Any) -> None:
+    def timed() -> float:
+        lines = live.http.get("/metrics").text.splitlines()
+        return float(next(line.split()[1] for line in lines if line.startswith("nomoat_first_token_seconds_count")))
+
+    before = timed()
     said(live, "tiny")
     assert live.http.get("/health").json() == {"status": "ok"}
+    live.post("/v1/completions", prompt="x", max_tokens=2, stream=True)
+    live.post("/v1/responses", input="x", max_output_tokens=2)
+    live.post("/api/generate", model="tiny", prompt="x", options={"num_predict": 2})
+    assert timed() == before + 4  # every way to ask is timed, once
     text = live.http.get("/metrics").text
     assert 'nomoat_requests_total{path="/v1/chat/completions",status="200"}' in text
     assert "nomoat_generated_tokens" in text and "nomoat_first_token_seconds_count" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -11,10 +12,11 @@ from fastapi import Request as HttpRequest
 from fastapi import Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from nomoat.core.errors import Interrupted
+from nomoat.core.errors import Interrupted, NomoatError
 from nomoat.engine.request import Piece, Request
 from nomoat.engine.service import Service, Ticket
-from nomoat.serve.events import SSE_TYPE, STREAM_HEADERS
+from nomoat.serve.desk import Desk
+from nomoat.serve.events import OPENAI, STREAM_HEADERS, Wire
 
 T = TypeVar("T")
 
@@ -24,10 +26,14 @@ class ClientLeft(Interrupted):
 
 
 class Answers:
-    """The answers to one HTTP request, ``n`` or more of them. Close it, and what is not finished is cancelled."""
+    """The answers to one HTTP request, ``n`` or more of them. Close it, and what is not finished is cancelled.
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    ``first_token_s`` is told how long the first piece took.
+    """
+
+    def __init__(self, service: Service, first_token_s: Callable[[float], None] | None = None) -> None:
+        self._service, self._first_token_s = service, first_token_s
+        self._asked_at = time.perf_counter()
         self._loop = asyncio.get_running_loop()
         self._pieces: asyncio.Queue[tuple[int, Piece]] = asyncio.Queue()
         self._tickets: list[Ticket] = []
@@ -57,6 +63,9 @@ class Answers:
             number, piece = await self._pieces.get()
             if piece.error is not None:
                 raise piece.error
+            if self._first_token_s is not None:
+                self._first_token_s(time.perf_counter() - self._asked_at)
+                self._first_token_s = None
             if piece.finish_reason is not None:
                 self._open.discard(number)
             yield number, piece
@@ -70,25 +79,39 @@ class Answers:
 
 async def answered(
     http: HttpRequest,
-    service: Service,
+    desk: Desk,
     requests: Sequence[Request],
     stream: Callable[[Answers], AsyncIterator[bytes]] | None,
     whole: Callable[[Answers], Awaitable[dict[str, Any]]],
     *,
-    media_type: str = SSE_TYPE,
+    wire: Wire = OPENAI,
 ) -> Response:
-    """The reply to a request: as it is written where there is a ``stream``, which closes the answers; else whole.
+    """The reply to a request: as it is written where there is a ``stream``, else whole.
 
     Raises what the engine refuses a request with, before anything is sent.
     """
-    answers = Answers(service)
+    answers = Answers(desk.service, desk.metrics.first_token_s.observe)
     answers.ask(*requests)
     if stream is not None:
-        return StreamingResponse(stream(answers), media_type=media_type, headers=STREAM_HEADERS)
+        sent = _sent(answers, stream(answers), wire)
+        return StreamingResponse(sent, media_type=wire.media_type, headers=STREAM_HEADERS)
     try:
         return JSONResponse(await while_connected(http, whole(answers)))
     finally:
         answers.close()
+
+
+async def _sent(answers: Answers, chunks: AsyncIterator[bytes], wire: Wire) -> AsyncIterator[bytes]:
+    """A stream to its end, or to the client's; an error after the first byte is sent in it."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except NomoatError as error:
+        yield wire.failed(error)
+    finally:
+        answers.close()
+    if wire.end:
+        yield wire.end
 
 
 async def while_connected(http: HttpRequest, work: Awaitable[T]) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated, Any
@@ -11,15 +10,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from nomoat.core.errors import NomoatError
 from nomoat.engine.request import Piece
 from nomoat.engine.request import Request as EngineRequest
 from nomoat.model.template import prompt_ids
 from nomoat.serve.answers import Answers, answered
 from nomoat.serve.body import read_body
 from nomoat.serve.desk import Desk, Prompt, Tally, aside, engine_requests, fit_prompt, new_id, reply_head, usage
-from nomoat.serve.errors import RequestError, openai_body
-from nomoat.serve.events import DONE, sse
+from nomoat.serve.errors import RequestError
+from nomoat.serve.events import sse
 from nomoat.serve.fields import MAX_TOP_LOGPROBS, SamplingFields
 from nomoat.serve.forms import ResponseFormat, grammar_for
 from nomoat.serve.grammar import Grammar
@@ -77,8 +75,8 @@ def routes(desk: Desk) -> APIRouter:
         body = await read_body(http, ChatBody)
         outfit = await desk.outfit(body)
         talk = await aside(prepare, desk, body, outfit)
-        stream = partial(_stream, desk, talk) if body.stream else None
-        return await answered(http, desk.service, talk.requests, stream, partial(_whole, desk, talk))
+        stream = partial(_stream, talk) if body.stream else None
+        return await answered(http, desk, talk.requests, stream, partial(_whole, talk))
 
     return router
 
@@ -109,12 +107,9 @@ def _requests(
     return engine_requests(desk, outfit, prompt, body, max_tokens=limit, top_logprobs=top, grammar=grammar)
 
 
-async def _whole(desk: Desk, talk: Conversation, answers: Answers) -> dict[str, Any]:
-    started = time.perf_counter()
+async def _whole(talk: Conversation, answers: Answers) -> dict[str, Any]:
     tallies = [Tally() for _ in talk.requests]
     async for number, piece in answers:
-        if not any(tally.tokens for tally in tallies):
-            desk.metrics.first_token_s.observe(time.perf_counter() - started)
         tallies[number].add(piece)
     return {
         **reply_head("chatcmpl", "chat.completion", talk.outfit.name),
@@ -151,26 +146,15 @@ def call_entry(call: Call) -> dict[str, Any]:
     return {"id": new_id("call"), "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
-async def _stream(desk: Desk, talk: Conversation, answers: Answers) -> AsyncIterator[bytes]:
-    """Chunks. An error after the first byte is sent as an event, since the status has gone out."""
+async def _stream(talk: Conversation, answers: Answers) -> AsyncIterator[bytes]:
     chunks = _Chunks(talk)
-    started, first = time.perf_counter(), True
-    try:
-        for number in range(len(talk.requests)):
-            yield chunks.opening(number)
-        async for number, piece in answers:
-            if first:
-                desk.metrics.first_token_s.observe(time.perf_counter() - started)
-                first = False
-            for chunk in chunks.take(number, piece):
-                yield chunk
-        if talk.body.wants_usage:
-            yield chunks.usage()
-    except NomoatError as error:
-        yield sse(openai_body(error))
-    finally:
-        answers.close()
-    yield DONE
+    for number in range(len(talk.requests)):
+        yield chunks.opening(number)
+    async for number, piece in answers:
+        for chunk in chunks.take(number, piece):
+            yield chunk
+    if talk.body.wants_usage:
+        yield chunks.usage()
 
 
 class _Chunks:

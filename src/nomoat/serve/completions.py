@@ -13,15 +13,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from nomoat.core.errors import NomoatError
 from nomoat.engine.generate import text_ids
 from nomoat.engine.request import Piece
 from nomoat.engine.request import Request as EngineRequest
 from nomoat.serve.answers import Answers, answered
 from nomoat.serve.body import read_body
 from nomoat.serve.desk import Desk, Prompt, Tally, aside, engine_requests, fit_prompt, reply_head, usage
-from nomoat.serve.errors import RequestError, openai_body
-from nomoat.serve.events import DONE, sse
+from nomoat.serve.errors import RequestError
+from nomoat.serve.events import sse
 from nomoat.serve.fields import MAX_TOP_LOGPROBS, SamplingFields, Text
 from nomoat.serve.forms import ResponseFormat, grammar_for
 from nomoat.serve.logprobs import Scored, completion_logprobs
@@ -73,7 +72,7 @@ def routes(desk: Desk) -> APIRouter:
         outfit = await desk.outfit(body)
         work = await aside(prepare, desk, body, outfit)
         stream = partial(_stream, work) if body.stream else None
-        return await answered(http, desk.service, work.requests, stream, partial(_whole, work))
+        return await answered(http, desk, work.requests, stream, partial(_whole, work))
 
     return router
 
@@ -149,16 +148,10 @@ async def _stream(work: Work, answers: Answers) -> AsyncIterator[bytes]:
     head = reply_head("cmpl", "text_completion", work.outfit.name)
     tallies = [Tally() for _ in work.requests]
     more = {"usage": None} if work.body.wants_usage else {}
-    try:
-        async for number, piece in answers:
-            yield sse({**head, "choices": [_piece_choice(work, number, tallies[number], piece)], **more})
-        if work.body.wants_usage:
-            yield sse({**head, "choices": [], "usage": usage(work.prompts, tallies)})
-    except NomoatError as error:
-        yield sse(openai_body(error))
-    finally:
-        answers.close()
-    yield DONE
+    async for number, piece in answers:
+        yield sse({**head, "choices": [_piece_choice(work, number, tallies[number], piece)], **more})
+    if work.body.wants_usage:
+        yield sse({**head, "choices": [], "usage": usage(work.prompts, tallies)})
 
 
 def _piece_choice(work: Work, number: int, tally: Tally, piece: Piece) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
-DONE = b"data: [DONE]\n\n"
+from nomoat.core.errors import NomoatError
+from nomoat.serve.errors import ollama_body, openai_body
+
 SSE_TYPE = "text/event-stream"
 NDJSON_TYPE = "application/x-ndjson"
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -25,3 +29,16 @@ def ndjson(value: Any) -> bytes:
 def _json(value: Any) -> str:
     # Half a surrogate pair cannot be sent as UTF-8; ASCII escapes can carry it.
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wire:
+    """How an API streams: its media type, how it says an error once the status has gone out, and what it ends with."""
+
+    media_type: str
+    failed: Callable[[NomoatError], bytes]
+    end: bytes = b""
+
+
+OPENAI: Final = Wire(SSE_TYPE, lambda error: sse(openai_body(error)), b"data: [DONE]\n\n")
+OLLAMA: Final = Wire(NDJSON_TYPE, lambda error: ndjson(ollama_body(error)))

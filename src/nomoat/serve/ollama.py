@@ -13,7 +13,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 import nomoat
-from nomoat.core.errors import NomoatError
 from nomoat.engine.request import Piece
 from nomoat.engine.request import Request as EngineRequest
 from nomoat.serve.answers import Answers, answered
@@ -21,8 +20,7 @@ from nomoat.serve.body import read_body
 from nomoat.serve.chat import prepare
 from nomoat.serve.completions import prepare as prepare_completion
 from nomoat.serve.desk import Desk, Tally, aside
-from nomoat.serve.errors import ollama_body
-from nomoat.serve.events import NDJSON_TYPE, ndjson
+from nomoat.serve.events import OLLAMA, ndjson
 from nomoat.serve.ollama_body import ChatRequest, GenerateRequest, ShowRequest, chat_of, chat_of_prompt, completion_of
 from nomoat.serve.ollama_models import shown, tags
 from nomoat.serve.tool_calls import Call, CallReader
@@ -124,7 +122,7 @@ async def _answered(
     desk: Desk, http: Request, reply: Reply, requests: list[EngineRequest], *, stream: bool
 ) -> Response:
     told = partial(_stream, reply) if stream else None
-    return await answered(http, desk.service, requests, told, partial(_whole, reply), media_type=NDJSON_TYPE)
+    return await answered(http, desk, requests, told, partial(_whole, reply), wire=OLLAMA)
 
 
 async def _whole(reply: Reply, answers: Answers) -> dict[str, Any]:
@@ -136,16 +134,11 @@ async def _whole(reply: Reply, answers: Answers) -> dict[str, Any]:
 
 
 async def _stream(reply: Reply, answers: Answers) -> AsyncIterator[bytes]:
-    try:
-        async for _, piece in answers:
-            text, calls = reply.take(piece)
-            if text or calls:
-                yield ndjson(reply.line(text, calls, done=False))
-        yield ndjson(reply.line("", [], done=True))
-    except NomoatError as error:
-        yield ndjson(ollama_body(error))
-    finally:
-        answers.close()
+    async for _, piece in answers:
+        text, calls = reply.take(piece)
+        if text or calls:
+            yield ndjson(reply.line(text, calls, done=False))
+    yield ndjson(reply.line("", [], done=True))
 
 
 def _now() -> str:

@@ -9,13 +9,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from nomoat.core.errors import NomoatError
 from nomoat.serve.answers import Answers, answered
 from nomoat.serve.body import read_body
 from nomoat.serve.chat import Conversation, prepare, read_answer
 from nomoat.serve.desk import Desk, Tally, aside, new_id
 from nomoat.serve.errors import openai_body
-from nomoat.serve.events import sse
+from nomoat.serve.events import SSE_TYPE, Wire, sse
 from nomoat.serve.responses_body import ResponsesBody, chat_body
 from nomoat.serve.tool_calls import Call
 
@@ -30,8 +29,10 @@ def routes(desk: Desk) -> APIRouter:
         chat = chat_body(body)
         talk = await aside(prepare, desk, chat, await desk.outfit(chat))
         reply = Reply(body, talk)
-        stream = partial(_stream, reply) if body.stream else None
-        return await answered(http, desk.service, talk.requests, stream, partial(_whole, reply))
+        event = _Events()
+        stream = partial(_stream, reply, event) if body.stream else None
+        wire = Wire(SSE_TYPE, lambda error: event("error", **openai_body(error)["error"]))
+        return await answered(http, desk, talk.requests, stream, partial(_whole, reply), wire=wire)
 
     return router
 
@@ -130,20 +131,9 @@ class _Events:
         return sse({"type": kind, "sequence_number": self._number, **fields}, event=kind)
 
 
-async def _stream(reply: Reply, answers: Answers) -> AsyncIterator[bytes]:
-    event = _Events()
-    try:
-        yield event("response.created", response=reply.value([], "in_progress"))
-        yield event("response.in_progress", response=reply.value([], "in_progress"))
-        async for one in _streamed(reply, answers, event):
-            yield one
-    except NomoatError as error:
-        yield event("error", **openai_body(error)["error"])
-    finally:
-        answers.close()
-
-
-async def _streamed(reply: Reply, answers: Answers, event: _Events) -> AsyncIterator[bytes]:
+async def _stream(reply: Reply, event: _Events, answers: Answers) -> AsyncIterator[bytes]:
+    yield event("response.created", response=reply.value([], "in_progress"))
+    yield event("response.in_progress", response=reply.value([], "in_progress"))
     place = {"item_id": reply.message_id, "output_index": 0, "content_index": 0}
     reader, said, calls = reply.talk.reader(), "", list[Call]()
     async for _, piece in answers:

@@ -23,6 +23,7 @@ from nomoat.data.pack import Packed, pack
 from nomoat.kernels import native
 from nomoat.model import precision
 from nomoat.model.adapters import Adapter
+from nomoat.model.template import Encoded
 from nomoat.train.job import Job
 from nomoat.train.prefix import computed
 from nomoat.train.run import Settled
@@ -31,7 +32,9 @@ from nomoat.train.sft import SftBatches, work_of
 AUTO, FLOAT32, BFLOAT16, INT8 = "auto", "float32", "bfloat16", "int8"
 COSINE = 0.99
 LOSS = 0.02  # of a step's own loss; what a run has learned is measured on the exact blocks
-_TOKENS = 384  # of real rows that are measured
+_TOKENS = 384  # of real rows that are measured, and more where so many teach little:
+_LEARNED = 16  # tokens with a loss; the loss of one or two of them moves further by rounding than that of a step
+_MOST_TOKENS = 2048
 _STARTED = 0.02  # spread of the factors that start at zero, for the measurement: about that of a trained adapter
 _SHARES = (0.0, 0.1, 0.2, 0.35, 0.5)  # of the layers in float32, tried in this order
 
@@ -136,7 +139,7 @@ class _Gate:
         batches = job.batches(job.options.pack_tokens)
         measured = dataclasses.replace(job, adapter=_started(job), held_out=[], teacher=None)
         self._task = measured.task(batches, computed(job.base, layer) if layer else None)
-        self._piece = _piece(batches)
+        self._piece = measured_piece(batches)
         use(job, Arithmetic())
         self._loss, self._gradients = self._step()
 
@@ -169,12 +172,17 @@ def _started(job: Job) -> Adapter:
     return adapter
 
 
-def _piece(batches: SftBatches) -> Packed:
-    """The first rows that the run learns, about ``_TOKENS`` of them, in one piece."""
-    rows = [batches.rows[number] for number in batches.order(0)]
-    taken = [rows[0]]
-    for row in rows[1:]:
-        if sum(len(each.ids) for each in taken) + len(row.ids) > _TOKENS:
+def measured_piece(batches: SftBatches) -> Packed:
+    """The first rows that the run learns: some ``_TOKENS`` tokens, more until ``_LEARNED`` of them are learned."""
+    order, group = batches.order(0), batches.group
+    taken: list[Encoded] = []
+    tokens = learned = 0
+    for first in range(0, len(order), group):
+        together = [batches.rows[number] for number in order[first : first + group]]
+        more = sum(len(row.ids) for row in together)
+        if taken and tokens + more > (_TOKENS if learned >= _LEARNED else _MOST_TOKENS):
             break
-        taken.append(row)
-    return pack(taken, sum(len(row.ids) for row in taken))[0]
+        taken += together
+        tokens += more
+        learned += sum(len(row.learned) for row in together)
+    return pack(taken, tokens, group=group)[0]

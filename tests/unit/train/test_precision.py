@@ -13,10 +13,12 @@ from nomoat.core.store import Store, read_lineage
 from nomoat.kernels import int8, native
 from nomoat.model.linear import Linear
 from nomoat.model.load import Base
+from nomoat.model.template import Encoded
 from nomoat.train import precision
 from nomoat.train.job import Job, prepare
 from nomoat.train.options import TuneOptions
 from nomoat.train.precision import Arithmetic, choose_arithmetic
+from nomoat.train.sft import SftBatches
 from nomoat.train.tune import resume, tune
 from outcome import outcome
 from outliers import outlier_folder
@@ -157,3 +159,10 @@ def test_a_stopped_run_in_int8_goes_on_to_the_same_bytes(options: TuneOptions) -
 def test_the_probe_measures_with_the_copies_in_place(options: TuneOptions) -> None:
     done = list(tune(dataclasses.replace(options, probe_seconds=0.2, dry_run=True), Store()))[-1]
     assert isinstance(done, Done) and done.what == "plan" and done.result["peak_bytes"] > 0
+
+
+def test_rows_that_teach_one_token_each_are_measured_until_there_are_enough_of_them() -> None:
+    letter = [Encoded(list(range(2, 42)), [False] * 39 + [True]) for _ in range(60)]
+    batches = SftBatches(letter, [str(i) for i in range(60)], batch_size=8, pack_tokens=2048, seed=0)
+    measured = precision.measured_piece(batches)
+    assert (measured.learned, len(measured.tokens)) == (16, 640)

@@ -61,9 +61,16 @@ def evening(options: EveningOptions | None = None, *, show: Show | None = None, 
     return _finish(_evening(options or EveningOptions(), store or Store()), show)
 
 
-def resume_evening(name: str = "", *, show: Show | None = None, store: Store | None = None) -> Any:
-    """Go on with an evening that was stopped: the one that makes ``name``, or the latest."""
-    return _finish(_resume_evening(name, store or Store()), show)
+def resume_evening(
+    name: str = "",
+    *,
+    minutes: float | None = None,
+    finish_by: str | None = None,
+    show: Show | None = None,
+    store: Store | None = None,
+) -> Any:
+    """Go on with an evening that was stopped: the one that makes ``name``, or the latest; with another end if given."""
+    return _finish(_resume_evening(name, store or Store(), minutes=minutes, finish_by=finish_by), show)
 
 
 def pull(spec: str, options: PullOptions | None = None, *, show: Show | None = None, store: Store | None = None) -> Any:

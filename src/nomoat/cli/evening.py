@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="NAME",
-        help="go on with an evening that was stopped: the one that makes NAME, or the latest",
+        help="go on with an evening that was stopped: the one that makes NAME, or the latest; the end may be new",
     )
     add_flags(parser, EveningOptions, group="the evening", skip=("rows",))
 
@@ -46,11 +46,12 @@ def _records(args: argparse.Namespace, env: Environment) -> Generator[Record]:
     options = read_flags(args, EveningOptions)
     if args.resume is None:
         return evening(options, env.store)
-    if options != EveningOptions():
+    if options != EveningOptions(minutes=options.minutes, finish_by=options.finish_by):
         raise UsageError(
-            "an evening goes on with its own options", hint=f"nomoat evening --resume {args.resume}".strip()
+            "an evening goes on with its own options; only --minutes and --finish-by may be new",
+            hint=f"nomoat evening --resume {args.resume}".strip(),
         )
-    return resume_evening(args.resume, env.store)
+    return resume_evening(args.resume, env.store, minutes=options.minutes, finish_by=options.finish_by)
 
 
 def _print_summary(done: Done, env: Environment) -> None:

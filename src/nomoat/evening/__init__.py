@@ -7,11 +7,12 @@ Each stage is a generator of records that another room owns; this file is their 
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Generator
 from datetime import datetime
 
-from nomoat.core.errors import Interrupted, NotFound, UsageError
+from nomoat.core.errors import Interrupted, NotFound, ResourceError, UsageError
 from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Store
 from nomoat.evening.diary import Diary, diary_path, open_diary
@@ -40,9 +41,21 @@ def evening(options: EveningOptions, store: Store) -> Generator[Record]:
     yield from _go(diary, store)
 
 
-def resume_evening(name: str, store: Store) -> Generator[Record]:
-    """Go on with an evening that was stopped, the latest if no name is given. Raises ``NotFound`` if there is none."""
+def resume_evening(
+    name: str, store: Store, *, minutes: float | None = None, finish_by: str | None = None
+) -> Generator[Record]:
+    """Go on with an evening that was stopped, the latest if no name is given.
+
+    ``minutes`` from now, or ``finish_by``, take the place of the end that was asked for. Raises ``NotFound`` if there
+    is none.
+    """
     diary = open_diary(store, name)
+    if minutes is not None or finish_by is not None:
+        spent_s = sum(diary.seconds.values())
+        whole = minutes + spent_s / 60 if minutes is not None else None
+        diary.options = dataclasses.replace(diary.options, minutes=whole, finish_by=finish_by)
+        _budget_s(diary.options, spent_s)
+        diary.write()
     done = ", ".join(diary.results) or "nothing"
     yield Note(f"going on with the evening of {diary.name}; done before: {done}")
     yield from _go(diary, store)
@@ -79,7 +92,7 @@ def _stages(diary: Diary, store: Store) -> Generator[Record]:
     )
 
     def minutes() -> float | None:
-        return _minutes_to_tune(budget_s, clock, diary.seconds["before"])
+        return _minutes_to_tune(diary, budget_s, clock)
 
     yield from diary.keep("base", lambda: base_stage(options, store))
     yield from diary.keep("rows", lambda: rows_stage(options, diary.data, store))
@@ -119,14 +132,14 @@ def _budget_s(options: EveningOptions, spent_s: float) -> float | None:
     return 60 * options.minutes - spent_s if options.minutes is not None else None
 
 
-def _minutes_to_tune(budget_s: float | None, clock: float, before_s: float) -> float | None:
+def _minutes_to_tune(diary: Diary, budget_s: float | None, clock: float) -> float | None:
     """What is left for training once the second measurement has its share; ``None`` where nobody is in a hurry."""
     if budget_s is None:
         return None
-    left_s = budget_s - (time.monotonic() - clock) - _JUDGING_SHARE * before_s
+    left_s = budget_s - (time.monotonic() - clock) - _JUDGING_SHARE * diary.seconds["before"]
     if left_s < 60:
-        raise UsageError(
+        raise ResourceError(
             f"{max(0.0, left_s):.0f} s would be left to train in, and a minute is the least",
-            hint="start the evening again with more --minutes, or with --limit N for fewer rows to judge",
+            hint=f"{_way_on(diary.name)} --minutes N, with more; or start again with a lower --limit",
         )
     return left_s / 60

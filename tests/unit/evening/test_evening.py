@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nomoat.core.errors import DataError, FormatError, Interrupted, NotFound
+from nomoat.core.errors import DataError, FormatError, Interrupted, NotFound, ResourceError
 from nomoat.core.records import Note, Record, Step
 from nomoat.core.store import Store, read_lineage
 from nomoat.data.load import load_rows
@@ -88,6 +88,18 @@ def test_a_second_evening_of_that_name_says_that_one_was_stopped(options: Evenin
     first.close()
     said = next(evening(options, Store()))
     assert isinstance(said, Note) and said.warning and "nomoat evening --resume sums" in said.text
+
+
+def test_refused_for_time_after_measuring_it_goes_on_with_more_minutes(options: EveningOptions) -> None:
+    """What was measured is kept, and the minutes are counted from now."""
+    with pytest.raises(ResourceError, match="a minute is the least") as caught:
+        list(evening(dataclasses.replace(options, minutes=0.5), Store()))
+    assert "nomoat evening --resume sums --minutes" in caught.value.hint
+    with pytest.raises(ResourceError):
+        list(resume_evening("sums", Store(), minutes=0.9))
+    seen, result = run(resume_evening("sums", Store(), minutes=60))
+    assert "base, rows, before" in next(record.text for record in seen if isinstance(record, Note))
+    assert Path(result["receipt"]).exists() and stopped(Store()) == []
 
 
 def test_what_cannot_be_gone_on_with_is_said(options: EveningOptions) -> None:

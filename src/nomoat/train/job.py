@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from nomoat.core.store import Store
 from nomoat.data.encode import EncodedSet
 from nomoat.data.pack import Packed, count_steps
 from nomoat.engine.names import Worn, open_base, open_stack, spelled, whole_name, worn_folders
-from nomoat.model.adapters import Adapter, AdapterConfig
+from nomoat.model.adapters import Adapter, AdapterConfig, seed_of
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
 from nomoat.train.dataset import find_or_add
@@ -152,7 +152,8 @@ def prepare(options: TuneOptions, store: Store, beside: Job | None = None) -> Ge
         rows, held_out = yield from taught(rows, held_out, teacher, folder)
     rehearsed = rehearsed_rows(options, base)
     config = adapter_config(options, base.decoder.config.n_layers)
-    adapter = base.new_adapter(config, seed=options.seed, name=options.name)
+    origins = adapter_origins(worn_folders(store, options.on)) if options.on else ()
+    adapter = base.new_adapter(config, seed=_seed_over(origins, options.seed), name=options.name)
     of_base = base_origin(store, options.base or base.name, base) if beside is None else beside.base_origin
     made_of = {
         "base": base.fingerprint.exact,
@@ -160,7 +161,6 @@ def prepare(options: TuneOptions, store: Store, beside: Job | None = None) -> Ge
         "tokens": hash_rows([*rows.rows, *rehearsed, *held_out]),
     }
     made_of |= {TEACHER_FILE: sha256_file(folder / TEACHER_FILE)} if teacher is not None else {}
-    origins = adapter_origins(worn_folders(store, options.on)) if options.on else ()
     made_of |= {f"under {origin.parent.name}": origin.parent.sha256 for origin in origins}
     yield Note(_account_of(base, under, adapter, rows, len(rehearsed), len(held_out)))
     on = spelled(whole_name(store, options.on)) if options.on else ""
@@ -169,6 +169,14 @@ def prepare(options: TuneOptions, store: Store, beside: Job | None = None) -> Ge
     return Job(
         named, base, adapter, rows, held_out, of_base, of_data, made_of, rehearsed, under, origins, earlier, teacher
     )
+
+
+def _seed_over(origins: Sequence[Origin], seed: int) -> int:
+    """What an adapter on top of others begins from: with their seed it would read what they read.
+
+    All would draw the same A, and the sum of fifty updates would have the rank of one.
+    """
+    return seed_of(seed, " ".join(origin.parent.sha256 for origin in origins)) if origins else seed
 
 
 def open_under(options: TuneOptions, store: Store) -> tuple[Base, Worn]:

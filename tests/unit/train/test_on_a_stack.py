@@ -53,6 +53,17 @@ def second(**changes: object) -> TuneOptions:
     return options(**{"data": "digits", "on": "tiny+first:0.8", "name": "second", **changes})
 
 
+def test_an_adapter_on_top_reads_other_directions_than_those_below(store: Store) -> None:
+    """From one seed all would start with one A, and the sum of many updates would be no richer than the first."""
+    _, worn = open_stack(store, "tiny+first")
+    above = returned(prepare(second(), store)).adapter
+    again = returned(prepare(second(name="again"), store)).adapter
+    for module, delta in worn[0][0].deltas.items():
+        both = torch.cat([delta.lora_A, above.deltas[module].lora_A])
+        assert torch.linalg.matrix_rank(both) == 8, module
+        assert torch.equal(above.deltas[module].lora_A, again.deltas[module].lora_A)
+
+
 def test_the_stack_below_stays_as_it_is_and_the_new_adapter_learns_on_top_of_it(store: Store) -> None:
     before = sha256_file(store.find("adapters", "first") / WEIGHTS)
     done, said = finished(tune(second(), store))

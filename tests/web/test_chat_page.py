@@ -63,7 +63,8 @@ def test_a_talk_goes_on_while_the_sliders_move(page: Any) -> None:
     assert page.locator("#model-name").text_content() == "tiny+even+odd:0.5"
     say(page, "and now?", 2)
     assert page.locator(".turn.assistant .who").all_text_contents() == ["tiny", "tiny+even+odd:0.5"]
-    assert "tokens/s" in page.locator(".facts").nth(1).text_content()
+    facts = page.locator(".facts").nth(1).text_content()
+    assert "tokens/s" in facts or facts.startswith("1 token ·")  # one token has no speed
     assert all(page.locator(".turn.assistant .text").all_text_contents())
 
 

@@ -96,9 +96,10 @@ def draw_history(history: Sequence[Generation], target: Path) -> None:
 
     figure = Figure(figsize=(min(14.0, max(5.0, 1.5 + 0.6 * len(history))), 3.6), layout="constrained")
     axes = figure.add_subplot()
-    lost_most = sorted(courses(history), key=lambda each: each.first - each.last)
+    skills = courses(history)
+    lost_most = sorted(skills, key=lambda each: each.first - each.last)
     named = {each.skill for each in lost_most[:MOST_SKILLS_NAMED]}
-    for course in courses(history):
+    for course in skills:
         points = [
             (place, each.losses[course.skill]) for place, each in enumerate(history) if course.skill in each.losses
         ]

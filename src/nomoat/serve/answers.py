@@ -5,24 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 from fastapi import Request as HttpRequest
 from fastapi import Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 
-from nomoat.core.errors import Interrupted, NomoatError
+from nomoat.core.errors import NomoatError
 from nomoat.engine.request import Piece, Request
 from nomoat.engine.service import Service, Ticket
 from nomoat.serve.desk import Desk
-from nomoat.serve.events import OPENAI, STREAM_HEADERS, Wire
-
-T = TypeVar("T")
-
-
-class ClientLeft(Interrupted):
-    """Nobody is there to read the answer."""
+from nomoat.serve.events import OPENAI, Wire
+from nomoat.serve.stream import Streamed, while_connected
 
 
 class Answers:
@@ -93,15 +88,14 @@ async def answered(
     answers = Answers(desk.service, desk.metrics.first_token_s.observe)
     answers.ask(*requests)
     if stream is not None:
-        sent = _sent(answers, stream(answers), wire)
-        return StreamingResponse(sent, media_type=wire.media_type, headers=STREAM_HEADERS)
+        return Streamed(_sent(answers, stream(answers), wire), wire.media_type)
     try:
-        return JSONResponse(await while_connected(http, whole(answers)))
+        return JSONResponse(await while_connected(http.receive, whole(answers)))
     finally:
         answers.close()
 
 
-async def _sent(answers: Answers, chunks: AsyncIterator[bytes], wire: Wire) -> AsyncIterator[bytes]:
+async def _sent(answers: Answers, chunks: AsyncIterator[bytes], wire: Wire) -> AsyncGenerator[bytes, None]:
     """A stream to its end, or to the client's; an error after the first byte is sent in it."""
     try:
         async for chunk in chunks:
@@ -112,23 +106,3 @@ async def _sent(answers: Answers, chunks: AsyncIterator[bytes], wire: Wire) -> A
         answers.close()
     if wire.end:
         yield wire.end
-
-
-async def while_connected(http: HttpRequest, work: Awaitable[T]) -> T:
-    """The result of ``work``. Raises ``ClientLeft``, and cancels the work, when the client goes away first."""
-    task = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(http))
-    try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientLeft("the client left")
-        return task.result()
-    finally:
-        for one in (task, leaving):
-            one.cancel()
-        await asyncio.gather(task, leaving, return_exceptions=True)
-
-
-async def _left(http: HttpRequest) -> None:
-    while (await http.receive())["type"] != "http.disconnect":
-        pass

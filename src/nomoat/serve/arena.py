@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
+from fastapi.responses import RedirectResponse
 from pydantic import Field
 
 from nomoat.core.errors import NomoatError
@@ -23,10 +23,11 @@ from nomoat.serve.body import read_body
 from nomoat.serve.bout import Bout, Ready
 from nomoat.serve.desk import aside
 from nomoat.serve.errors import RequestError, openai_body
-from nomoat.serve.events import SSE_TYPE, STREAM_HEADERS, sse
+from nomoat.serve.events import SSE_TYPE, sse
 from nomoat.serve.fields import Fields
 from nomoat.serve.page import PAGE_HEADERS
 from nomoat.serve.room import Room
+from nomoat.serve.stream import Streamed
 from nomoat.serve.talk import Talk
 
 _YEAR_S = 365 * 24 * 3600
@@ -189,15 +190,13 @@ def _head(talk: Talk) -> dict[str, Any]:
     return {"turn": number, "prompt": text}
 
 
-def _streamed(
-    room: Room, talk: Talk, bout: Bout | Ready, head: dict[str, Any], before: Talk | None = None
-) -> StreamingResponse:
-    return StreamingResponse(_stream(room, talk, bout, head, before), media_type=SSE_TYPE, headers=STREAM_HEADERS)
+def _streamed(room: Room, talk: Talk, bout: Bout | Ready, head: dict[str, Any], before: Talk | None = None) -> Streamed:
+    return Streamed(_stream(room, talk, bout, head, before), SSE_TYPE)
 
 
 async def _stream(
     room: Room, talk: Talk, bout: Bout | Ready, head: dict[str, Any], before: Talk | None
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Turn after turn, both answers at one pace. An error does not say whose it is; ``before`` can be voted on then."""
     try:
         yield sse(head)

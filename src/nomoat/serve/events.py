@@ -12,7 +12,6 @@ from nomoat.serve.errors import ollama_body, openai_body
 
 SSE_TYPE = "text/event-stream"
 NDJSON_TYPE = "application/x-ndjson"
-STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def sse(value: Any, *, event: str = "") -> bytes:

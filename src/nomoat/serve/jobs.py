@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
-from fastapi.responses import StreamingResponse
 
 from nomoat.core.errors import NomoatError
 from nomoat.core.records import Note, Progress, Record, as_json
 from nomoat.serve.errors import RequestError, openai_body
-from nomoat.serve.events import SSE_TYPE, STREAM_HEADERS, sse
+from nomoat.serve.events import SSE_TYPE, sse
+from nomoat.serve.stream import Streamed
 
 _TICK_S: Final = 0.1
 
@@ -127,12 +127,12 @@ def routes(jobs: Jobs) -> APIRouter:
 
     @router.get("/jobs/events")
     async def events() -> Response:
-        return StreamingResponse(_events(jobs), media_type=SSE_TYPE, headers=STREAM_HEADERS)
+        return Streamed(_events(jobs), SSE_TYPE)
 
     return router
 
 
-async def _events(jobs: Jobs) -> AsyncIterator[bytes]:
+async def _events(jobs: Jobs) -> AsyncGenerator[bytes, None]:
     async for told in jobs.follow():
         yield sse(told)
     yield sse({"record": "end"})

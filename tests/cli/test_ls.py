@@ -60,8 +60,8 @@ def test_json_has_one_record_for_each(home: Path) -> None:
 def test_the_tree_shows_the_whole_descent_and_what_is_missing(home: Path, tmp_path: Path) -> None:
     lines = nomoat("ls", "--tree", "scribe").out.splitlines()
     assert lines[0].startswith("adapters/scribe")
-    assert lines[1].startswith("└─ bases/tiny  sha256 abababababab")
-    assert lines[2].startswith(f"   └─ from {tmp_path / 'x.gguf'}")
+    assert lines[1].startswith("├─ bases/tiny  sha256 abababababab")
+    assert lines[2].startswith(f"│  └─ from {tmp_path / 'x.gguf'}")
     assert lines[3].startswith("└─ data/lost") and lines[3].endswith("(no longer here)")
 
 

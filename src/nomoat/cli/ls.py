@@ -78,21 +78,32 @@ def _licence(artefact: Artefact) -> str:
 
 
 def _print_tree(spec: str, env: Environment, *, as_json: bool) -> None:
-    for line in descent(env.store, locate(env.store, spec)):
+    lines = list(descent(env.store, locate(env.store, spec)))
+    for line, branch in zip(lines, _branches([line.depth for line in lines]), strict=True):
         if as_json:
             values = {"depth": line.depth, "kind": line.kind, "name": line.name, "sha256": line.sha256}
             known = {"here": line.artefact is not None, "above": line.above}
             env.print(json.dumps({"record": "ancestor", **values, **known}, ensure_ascii=False))
         else:
-            env.print(_tree_line(line))
+            env.print(branch + _told(line))
 
 
-def _tree_line(line: Ancestor) -> str:
-    branch = "   " * (line.depth - 1) + "└─ " if line.depth else ""
+def _branches(depths: list[int]) -> list[str]:
+    """What stands before each line of a tree that is told depth first: ``│`` where an earlier line has more to come."""
+    found: list[str] = []
+    open_at: set[int] = set()  # depths at which a line further down has the same parent
+    for depth in reversed(depths):
+        above = "".join("│  " if level in open_at else "   " for level in range(1, depth))
+        found.append(above + ("├─ " if depth in open_at else "└─ ") if depth else "")
+        open_at = {level for level in open_at if level < depth} | {depth}
+    return found[::-1]
+
+
+def _told(line: Ancestor) -> str:
     gone = "  (no longer here)" if line.artefact is None and read_kind(line.kind) else ""
     above = "  (made as above)" if line.above else ""
     sha256 = f"  sha256 {line.sha256[:12]}" if line.sha256 else ""
     made = f"  {_date(line.artefact)}" if line.artefact and line.artefact.lineage else ""
     licence = f"  {_licence(line.artefact)}" if line.artefact and _licence(line.artefact) else ""
     name = f"{line.kind}/{line.name}" if read_kind(line.kind) else f"from {line.name}"
-    return f"{branch}{name}{sha256}{made}{licence}{gone}{above}"
+    return f"{name}{sha256}{made}{licence}{gone}{above}"

@@ -9,7 +9,7 @@ from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import finished
 from nomoat.cli.tables import print_table
-from nomoat.core.amounts import size
+from nomoat.core.amounts import rounded, size
 from nomoat.core.errors import Interrupted
 from nomoat.hub.sources import PullOptions
 
@@ -57,7 +57,7 @@ def _list_catalogue(env: Environment, *, as_json: bool) -> None:
         rows.append(
             (
                 entry.name,
-                f"{entry.parameters / 1e6:,.0f} M",
+                rounded(entry.parameters),
                 first.quantization,
                 size(first.size_bytes),
                 f"{entry.ram_chat_gb:g} / {entry.ram_tune_gb:g} GB",

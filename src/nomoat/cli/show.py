@@ -11,7 +11,7 @@ from typing import Any
 from nomoat.cli.environment import Environment
 from nomoat.cli.history import show_history
 from nomoat.cli.tables import print_facts
-from nomoat.core.amounts import size
+from nomoat.core.amounts import rounded, size
 from nomoat.core.artefacts import SINGULAR, Artefact, descendants, locate, size_bytes
 from nomoat.core.bases import is_model, looks_like_path, stored_model
 from nomoat.core.errors import NotFound
@@ -79,7 +79,7 @@ def _model_lines(path: Path) -> list[tuple[str, str]]:
         ("title", facts.title),
         ("architecture", facts.architecture),
         ("quantization", facts.quantization),
-        ("parameters", f"{facts.parameters / 1e6:,.1f} M"),
+        ("parameters", rounded(facts.parameters)),
         ("context", f"{facts.context_length:,} tokens" if facts.context_length else ""),
         ("chat template", "its own" if facts.has_chat_template else "none: nomoat's default is used"),
         ("file states", facts.licence),

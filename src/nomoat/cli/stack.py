@@ -11,6 +11,7 @@ from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import finished
 from nomoat.cli.stack_tables import print_report, print_search
+from nomoat.core.amounts import rounded
 from nomoat.core.errors import UsageError
 from nomoat.core.records import Done, Record
 from nomoat.stack.options import CombineOptions, SkillOptions
@@ -126,7 +127,7 @@ def result_lines(done: Done) -> str:
         str(done.path),
         f"rank     {result['rank_before']} -> {result['highest_rank']} at most, {len(result['modules'])} modules",
         f"kept     {result['kept_energy']:.4%} of the energy",
-        f"size     {result['adapter_parameters'] / 1e6:.2f} M parameters",
+        f"size     {rounded(result['adapter_parameters'])} parameters",
         f"licence  {result['licence']}",
     ]
     return "\n".join(lines)

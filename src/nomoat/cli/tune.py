@@ -10,7 +10,7 @@ from nomoat.cli.environment import Environment
 from nomoat.cli.flags import add_flags, read_flags
 from nomoat.cli.render import finished
 from nomoat.cli.tables import print_table
-from nomoat.core.amounts import duration, size
+from nomoat.core.amounts import duration, rounded, size
 from nomoat.core.errors import UsageError
 from nomoat.core.options import describe
 from nomoat.core.records import Done, Record
@@ -82,7 +82,7 @@ def _print_sweep(done: Done, env: Environment) -> None:
                 line["label"],
                 f"{after:.4f}" if after is not None else "",
                 f"{line['best_step']} of {line['steps']}",
-                f"{line['adapter_parameters'] / 1e6:.2f} M",
+                rounded(line["adapter_parameters"]),
             )
         )
     print_table(env, ("kept", "adapter", "held-out loss", "best step", "parameters"), rows)

@@ -25,6 +25,16 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.0f} {unit}" if unit == "B" or n_bytes >= 100 else f"{n_bytes:.1f} {unit}"
 
 
+def rounded(n: float) -> str:
+    """``812``, ``9.22 k``, ``4.88 M``, ``1.54 B``: a large count in three digits, as parameters of models are told."""
+    for unit in ("", " k", " M", " B"):
+        if n < 999.5 or unit == " B":
+            break
+        n /= 1000
+    digits = 0 if not unit or n >= 99.95 else 1 if n >= 9.995 else 2
+    return f"{n:.{digits}f}{unit}"
+
+
 def counted(n: int, what: str) -> str:
     """``1 row``, ``1,200 rows``."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"

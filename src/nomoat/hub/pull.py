@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+from nomoat.core.amounts import rounded, size
 from nomoat.core.bases import stored_model
 from nomoat.core.errors import FormatError, HashMismatch, NetworkError, NotFound, UsageError
 from nomoat.core.files import disk_errors
@@ -59,9 +60,9 @@ def pull(spec: str, options: PullOptions, store: Store) -> Generator[Record]:
 
 
 def _introduce(entry: Entry) -> Iterator[Record]:
-    size = " or ".join(f"{each / 1e6:,.0f} MB" for each in dict.fromkeys(s.size_bytes for s in entry.sources))
+    sizes = " or ".join(size(each) for each in dict.fromkeys(s.size_bytes for s in entry.sources))
     yield Note(
-        f"{entry.title}: {entry.parameters / 1e6:,.0f} M parameters, {size}; licence: {entry.licence} "
+        f"{entry.title}: {rounded(entry.parameters)} parameters, {sizes}; licence: {entry.licence} "
         f"({entry.licence_url})"
     )
     have = memory().total_bytes / 1e9

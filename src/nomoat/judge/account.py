@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 import nomoat
+from nomoat.core.amounts import size
 from nomoat.core.errors import NotFound
 from nomoat.core.files import sha256_file
 from nomoat.core.machine import memory
@@ -116,7 +117,7 @@ def _machine(threads: int) -> dict[str, str]:
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}",
         "threads": f"{threads} of {os.cpu_count()}",
-        "memory": f"{memory().total_bytes / 1e9:.1f} GB",
+        "memory": size(memory().total_bytes),
         "kernels": native.status(),
     }
 

@@ -1,4 +1,4 @@
-"""Durations and sizes as people say them."""
+"""Durations, sizes and counts as people say them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,24 @@ def test_durations_never_show_sixty_of_anything(seconds: float, text: str) -> No
 )
 def test_sizes_use_decimal_units(n_bytes: float, text: str) -> None:
     assert amounts.size(n_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("n", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (2_048, "2.05 k"),
+        (46_080, "46.1 k"),
+        (999_600, "1.00 M"),
+        (4_884_480, "4.88 M"),
+        (134_515_008, "135 M"),
+        (1_543_714_304, "1.54 B"),
+        (70e12, "70000 B"),
+    ],
+)
+def test_a_large_count_keeps_three_digits_whatever_its_size(n: float, text: str) -> None:
+    assert amounts.rounded(n) == text
 
 
 @pytest.mark.parametrize(("n", "text"), [(0, "0 rows"), (1, "1 row"), (1200, "1,200 rows")])

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -100,6 +100,12 @@ def atomic_write(target: Path, content: bytes | str) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically."""
     atomic_write(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_lines(target: Path, values: Iterable[Any]) -> None:
+    """Write each of ``values`` as a line of JSON, atomically."""
+    with atomic_file(target) as file:
+        file.writelines(json.dumps(value, ensure_ascii=False).encode() + b"\n" for value in values)
 
 
 def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> str:

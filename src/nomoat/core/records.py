@@ -5,6 +5,7 @@ A stage is a generator of records; closing the generator stops the work and leav
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -99,6 +100,19 @@ def returned(work: Generator[R, None, T], hear: Callable[[R], object] | None = N
             return value
         if hear is not None:
             hear(record)
+
+
+def quietly(work: Generator[Record, None, T]) -> Generator[Record, None, T]:
+    """Of a stage inside another: progress and warnings; gives what the stage returns."""
+    with contextlib.closing(work):
+        while True:
+            try:
+                record = next(work)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            if isinstance(record, Progress) or (isinstance(record, Note) and record.warning):
+                yield record
 
 
 def as_json(record: Record) -> dict[str, Any]:

@@ -10,14 +10,13 @@ train part.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 from nomoat.core.amounts import counted
 from nomoat.core.errors import DataError, FormatError, UsageError
-from nomoat.core.files import disk_errors, sha256_file
+from nomoat.core.files import sha256_file, write_lines
 from nomoat.core.options import option
 from nomoat.core.records import Done, Note, Progress, Record, Saved
 from nomoat.core.store import Lineage, Parent, Store, read_lineage, write_lineage
@@ -167,6 +166,4 @@ def _lineage(options: AddOptions, files: list[Path], thresholds: Thresholds, met
 
 def _write(folder: Path, splits: dict[str, list[Row]]) -> None:
     for split, rows in splits.items():
-        path = folder / f"{split}.jsonl"
-        with disk_errors(path), path.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_lines(folder / f"{split}.jsonl", rows)

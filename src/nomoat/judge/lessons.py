@@ -8,14 +8,13 @@ pairs are learned of the one kind as of the other.
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from nomoat.core.errors import DataError
-from nomoat.core.files import atomic_write, sha256_file
+from nomoat.core.files import sha256_file, write_lines
 from nomoat.core.store import Lineage, Parent, Store, write_lineage
 from nomoat.data.preferences import Preference, read_preferences
 from nomoat.data.rows import Message, Row
@@ -106,16 +105,12 @@ def write_lessons(
     )
     with store.writing("data", name, replace=replace) as folder:
         for split, part in zip(SPLITS, parts):
-            _write(folder / f"{split}.jsonl", rows_of(part))
+            write_lines(folder / f"{split}.jsonl", rows_of(part))
         for split, part in zip(PAIRS_FILES, parts):
-            _write(folder / PAIRS_FILES[split], [_as_row(each) for each in part])
-        _write(folder / EXAM_FILE, [_as_row(each) for each in lessons.examined])
+            write_lines(folder / PAIRS_FILES[split], [_as_row(each) for each in part])
+        write_lines(folder / EXAM_FILE, [_as_row(each) for each in lessons.examined])
         write_lineage(folder, lineage)
     return store.path("data", name)
-
-
-def _write(path: Path, rows: Sequence[Row]) -> None:
-    atomic_write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def _as_row(each: Preference) -> Row:

@@ -9,7 +9,6 @@ single answers ``model``, ``score``. Zheng et al. 2023, arXiv 2306.05685.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nomoat.core.errors import DataError
-from nomoat.core.files import atomic_write
+from nomoat.core.files import write_lines
 from nomoat.data.json_files import read_lines
 from nomoat.data.rows import Place, check_text
 from nomoat.judge.ratings import Battle, Winner
@@ -133,7 +132,7 @@ def write_answers(path: Path, model: str, said: Mapping[str, Sequence[str]]) -> 
         }
         for key, turns in said.items()
     ]
-    _write(path, rows)
+    write_lines(path, rows)
 
 
 def write_games(path: Path, games: Sequence[Game], judge: str, prompt: str) -> None:
@@ -155,7 +154,7 @@ def write_games(path: Path, games: Sequence[Game], judge: str, prompt: str) -> N
                 "tstamp": time.time(),
             }
         )
-    _write(path, rows)
+    write_lines(path, rows)
 
 
 def write_scores(path: Path, scores: Sequence[Score], judge: str, prompt: str) -> None:
@@ -172,7 +171,7 @@ def write_scores(path: Path, scores: Sequence[Score], judge: str, prompt: str) -
         }
         for each in scores
     ]
-    _write(path, rows)
+    write_lines(path, rows)
 
 
 _WINNER_WORDS: Final = {"model_a": "model_1", "model_b": "model_2", "tie": "tie", "both_bad": "tie"}
@@ -219,8 +218,3 @@ def _texts(value: Any, field: str, place: Place) -> tuple[str, ...]:
         if not isinstance(text, str):
             raise place.error("must be texts", field=field)
     return tuple(check_text(text, place, field) for text in value)
-
-
-def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -8,32 +8,35 @@ difference may be luck, the student learns words alone.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Generator, Sequence
-from pathlib import Path
+from datetime import datetime
 
 import numpy as np
 
-from nomoat.core.records import Note, Progress, Record, Step
+from nomoat.core.records import Note, Progress, Record, Step, quietly
+from nomoat.core.store import Store
 from nomoat.data.encode import encode_row
 from nomoat.data.pack import count_steps
 from nomoat.data.rows import Row
-from nomoat.engine.names import Worn
-from nomoat.engine.score import PACK_TOKENS, score
+from nomoat.engine.score import score
 from nomoat.formats.weights import Array
 from nomoat.judge.verdict import MIN_PAIRS, Comparison, compare_means
-from nomoat.model.adapters import Adapter
 from nomoat.model.template import Encoded
+from nomoat.move.aside import home_aside
 from nomoat.move.pupil import tune_options
 from nomoat.move.relocation import Choice, Relocation
 from nomoat.move.thoughts import Thought, thoughts
-from nomoat.train.distil import TEACHER_FILE, Teacher, write_targets
-from nomoat.train.job import adapter_config
-from nomoat.train.learner import Learner, LoopOptions
+from nomoat.train.beginning import run_record
+from nomoat.train.distil import TEACHER_FILE, write_targets
+from nomoat.train.forecast import predict
+from nomoat.train.job import Job, prepare
+from nomoat.train.learner import Learner
 from nomoat.train.loop import apart, train_together
-from nomoat.train.sft import SftBatches, sft_task
+from nomoat.train.precision import choose_arithmetic
+from nomoat.train.session import loop_options
+from nomoat.train.setting import training_setting
 
-_SHARE = 0.1  # of the whole training's steps, each way
+_SHARE = 0.1  # of the whole training's steps, each way, and of the time that it may look at this machine
 _FEWEST_STEPS, _MOST_STEPS = 8, 32
 _MOST_HELD_OUT = 64  # rows
 _UNIT = "nats a token"
@@ -60,53 +63,66 @@ def choose(moving: Relocation, rows: Sequence[Row], valid: Sequence[Row]) -> Gen
     """Try both ways on the first of ``rows``, which have the old stack's answers, and judge by ``valid``."""
     measured, steps = held_out(moving, valid), trial_steps(moving, len(rows))
     found: list[Thought] = []
+    few = rows[: steps * moving.options.batch_size]
     if len(measured) >= MIN_PAIRS:
-        few = rows[: steps * moving.options.batch_size]
         found = yield from thoughts(dataclasses.replace(moving, learn="aligned"), few)
     if not found:
         why = f"{len(measured)} held-out rows are too few" if len(measured) < MIN_PAIRS else "no row is read by both"
         choice = Choice("words", f"not tried: {why}, and words are the default", 0, None)
     else:
-        pupils = yield from _taught(moving, found, steps)
-        choice = chosen(_compared(moving, measured, pupils), steps)
+        losses = yield from _losses(moving, [few[one.number] for one in found], found, measured, steps)
+        choice = chosen(_compared(losses, measured, moving.options.seed), steps)
     yield Note(f"learning its words{', aligned' if choice.learn == 'aligned' else ' alone'}, {choice.why}")
     return choice
 
 
-def _taught(moving: Relocation, found: Sequence[Thought], steps: int) -> Generator[Record, None, dict[str, Adapter]]:
-    """A student each way, from the same start."""
-    wanted, base = tune_options(moving, moving.lesson), moving.new
-    rows = [one.student for one in found]
-    names = [f"row {one.number + 1} of the trial" for one in found]
-    batches = SftBatches(rows, names, batch_size=wanted.batch_size, pack_tokens=PACK_TOKENS, seed=wanted.seed)
-    config = adapter_config(wanted, base.decoder.config.n_layers)
-    pupils = {way: base.new_adapter(config, seed=wanted.seed, name=way) for way in ("words", "aligned")}
-    with tempfile.TemporaryDirectory(prefix="nomoat-choice-") as folder:
-        write_targets(Path(folder) / TEACHER_FILE, rows, (one.target for one in found))
-        teacher = Teacher(Path(folder), base.decoder.config.vocab_size)
-    loop = LoopOptions(steps, wanted.lr, wanted.schedule, wanted.warmup, wanted.weight_decay, clip=wanted.clip)
-    ratio = wanted.lora_plus_ratio
+def _losses(
+    moving: Relocation, rows: Sequence[Row], found: Sequence[Thought], measured: Sequence[Encoded], steps: int
+) -> Generator[Record, None, dict[str, Array]]:
+    """By the way it learned, what a student loses on each of the ``measured`` rows, in nats of the whole row."""
+    with home_aside(moving.lesson, {"train": rows}) as aside, training_setting(moving.options.threads) as threads:
+        targets = aside.path("data", moving.lesson) / TEACHER_FILE
+        write_targets(targets, [one.student for one in found], (one.target for one in found))
+        jobs = yield from _jobs(moving, steps, aside)
+        yield from _train(jobs, aside, threads)
+        return {
+            way: np.array([-row.total for row in score(job.base, measured, ((job.adapter, 1.0),))])
+            for way, job in jobs.items()
+        }
+
+
+def _jobs(moving: Relocation, steps: int, aside: Store) -> Generator[Record, None, dict[str, Job]]:
+    """The student's own tune, cut to ``steps``: one of words, and one of what the old stack thought."""
+    cut = {"max_steps": steps, "eval_rows": 0, "probe_seconds": _SHARE * moving.options.probe_seconds}
+    wanted = tune_options(moving, moving.lesson, base=str(moving.new.path), **cut)
+    words = yield from quietly(prepare(wanted, aside))
+    aligned = yield from quietly(prepare(dataclasses.replace(wanted, distil=True), aside, words))
+    return {"words": words, "aligned": aligned}
+
+
+def _train(jobs: dict[str, Job], aside: Store, threads: int) -> Generator[Record]:
+    """Both tunes, a step each in turn, in the arithmetic and the memory that the student will learn in."""
+    job = jobs["aligned"]  # the one that takes more memory
+    began = datetime.now()
+    arithmetic = yield from quietly(choose_arithmetic(job))
+    plan = (yield from quietly(predict([job], aside, began))) if job.options.probe_seconds else None
+    settled = run_record(job, plan, job.steps, threads, arithmetic).settled
+    job.base.decoder.choose_recompute(settled.recompute)
     learners = [
-        Learner(sft_task(base, pupils["words"], batches, (), ratio), loop),
-        Learner(sft_task(base, pupils["aligned"], batches, (), ratio, targets=teacher), loop),
+        Learner(each.task(each.batches(settled.pack_tokens)), loop_options(each.options, settled))
+        for each in jobs.values()
     ]
     done = 0
     for record in train_together(learners, apart):
         if isinstance(record, Step):
             done += 1
-            yield Progress("trying two ways to learn", done, 2 * steps, "steps")
-    return pupils
+            yield Progress("trying two ways to learn", done, len(learners) * settled.steps, "steps")
 
 
-def _compared(moving: Relocation, rows: Sequence[Encoded], pupils: dict[str, Adapter]) -> Comparison:
+def _compared(losses: dict[str, Array], rows: Sequence[Encoded], seed: int) -> Comparison:
     """Held-out loss of the student that learned what the stack thought, against that of words alone."""
-
-    def losses(worn: Worn) -> Array:
-        return np.array([-one.total for one in score(moving.new, rows, worn)]) / tokens
-
     tokens = np.array([sum(row.loss_mask[1:]) for row in rows], dtype=np.float64)
-    words, aligned = (losses(((pupils[way], 1.0),)) for way in ("words", "aligned"))
-    seed = moving.options.seed
+    words, aligned = losses["words"] / tokens, losses["aligned"] / tokens
     return compare_means("held-out loss", _UNIT, words, aligned, tokens, higher_is_better=False, seed=seed)
 
 

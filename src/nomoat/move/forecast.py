@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import tempfile
 import time
 from collections.abc import Generator, Sequence
-from pathlib import Path
 from typing import Any
 
 from nomoat.core.amounts import duration
-from nomoat.core.files import atomic_write
 from nomoat.core.records import Done, Note, Progress, Record
 from nomoat.core.store import Store
 from nomoat.data.encode import encode_row
@@ -24,6 +20,7 @@ from nomoat.engine.score import score
 from nomoat.judge.task import prompt_of
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
+from nomoat.move.aside import home_aside
 from nomoat.move.choice import held_out, trial_steps
 from nomoat.move.lesson import rows_of
 from nomoat.move.pupil import tune_options
@@ -132,12 +129,7 @@ def _training(
 ) -> Generator[Record, None, dict[str, Any]]:
     """The tune's own plan, on the rows' own answers, in a home that is gone afterwards."""
     plan: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="nomoat-plan-") as home:
-        aside = Store(Path(home))
-        with aside.writing("data", moving.lesson) as folder:
-            for split, rows in (("train", train), ("valid", valid)):
-                text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-                atomic_write(folder / f"{split}.jsonl", text)
+    with home_aside(moving.lesson, {"train": train, "valid": valid}) as aside:
         for record in tune(tune_options(moving, moving.lesson, base=str(moving.new.path), dry_run=True), aside):
             if isinstance(record, Done):
                 plan = record.result

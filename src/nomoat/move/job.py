@@ -6,16 +6,18 @@ import dataclasses
 from collections.abc import Generator
 from typing import Any
 
+from nomoat.core.errors import Interrupted
 from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Store
 from nomoat.move.forecast import forecast
 from nomoat.move.lesson import write_lesson
 from nomoat.move.options import MoveOptions, check
-from nomoat.move.pupil import train_pupil
+from nomoat.move.pupil import train_pupil, tune_options
 from nomoat.move.relocation import Relocation, open_relocation
 from nomoat.move.settle import save_result, settle
 from nomoat.move.trial import SkillTrial, as_dict, hold_trial, outcomes, prepare_trials
 from nomoat.train.beginning import refuse_taken_name
+from nomoat.train.options import check as check_tune
 
 
 def move(options: MoveOptions, store: Store) -> Generator[Record]:
@@ -28,7 +30,16 @@ def move(options: MoveOptions, store: Store) -> Generator[Record]:
     ``Interrupted``.
     """
     check(options)
+    try:
+        yield from _move(options, store)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        hint = "" if options.dry_run else "the same nomoat move goes on with it"
+        raise Interrupted("stopped by you", hint=hint) from stop
+
+
+def _move(options: MoveOptions, store: Store) -> Generator[Record]:
     moving = yield from open_relocation(options, store)
+    check_tune(tune_options(moving, moving.lesson, dry_run=options.dry_run))
     if not options.dry_run:
         refuse_taken_name(moving.name, store, replace=options.replace)
     trials = prepare_trials(moving, store)

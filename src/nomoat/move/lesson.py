@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from nomoat.core.errors import DataError, UsageError
-from nomoat.core.files import atomic_write, disk_errors
 from nomoat.core.records import Note, Record, Saved
 from nomoat.core.store import Lineage, Store, read_lineage, write_lineage
 from nomoat.data.rows import Row
 from nomoat.engine.names import CACHE_FOLDER
+from nomoat.move.aside import write_splits
 from nomoat.move.choice import choose
 from nomoat.move.relocation import Choice, Relocation
 from nomoat.move.thoughts import Thought, thoughts
@@ -81,10 +80,7 @@ def _rows(moving: Relocation, split: str, notes: Path) -> Generator[Record, None
 
 def _write(moving: Relocation, store: Store, splits: dict[str, list[Row]], thought: Sequence[Thought]) -> None:
     with store.writing("data", moving.lesson, replace=moving.options.replace) as folder:
-        for split, rows in splits.items():
-            path = folder / f"{split}.jsonl"
-            with disk_errors(path):
-                atomic_write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_splits(folder, splits)
         if thought:
             write_targets(folder / TEACHER_FILE, [one.student for one in thought], (one.target for one in thought))
         write_lineage(folder, _lineage(moving, splits))

@@ -7,7 +7,6 @@ import json
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from nomoat.core.errors import Interrupted
 from nomoat.core.records import Note, Record
 from nomoat.core.store import Store, read_lineage
 from nomoat.move.options import TUNED
@@ -32,10 +31,7 @@ def train_pupil(moving: Relocation, store: Store) -> Generator[Record]:
         yield Note(f"the student is there from before: adapters/{moving.unproven}")
         return
     run = _stopped_run(moving, wanted, store)
-    try:
-        yield from resume(run, store) if run else tune(wanted, store)
-    except Interrupted as stop:
-        raise Interrupted(stop.message, hint="the same nomoat move goes on with it") from stop
+    yield from resume(run, store) if run else tune(wanted, store)
 
 
 def _is_finished(moving: Relocation, wanted: TuneOptions, store: Store) -> bool:

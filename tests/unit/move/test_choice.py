@@ -7,7 +7,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
+from nomoat.core.errors import ResourceError, UsageError
+from nomoat.core.records import Progress
 from nomoat.core.store import Store, read_lineage
 from nomoat.judge.verdict import compare_means
 from nomoat.move.choice import chosen, trial_steps
@@ -37,6 +40,28 @@ def test_a_trial_of_both_ways_decides_and_a_second_start_keeps_to_it(store: Stor
     store.remove("adapters", done.path.name)
     again, said = finished(move(OPTIONS, store))
     assert again.result["choice"] == choice and "from before" in said and "held-out loss" not in said
+
+
+def test_the_trial_is_run_in_the_arithmetic_and_with_the_threads_of_the_training(store: Store, threads: None) -> None:
+    stages: dict[str, int] = {}
+    for record in move(dataclasses.replace(OPTIONS, precision="int8", threads=2, max_steps=2), store):
+        if isinstance(record, Progress):
+            stages.setdefault(record.stage, torch.get_num_threads())
+    names = list(stages)
+    assert names.index("measuring what int8 changes") < names.index("trying two ways to learn")
+    assert stages["trying two ways to learn"] == 2
+
+
+def test_a_trial_that_does_not_fit_into_the_memory_asked_for_is_not_begun(store: Store) -> None:
+    with pytest.raises(ResourceError, match="memory"):
+        list(move(dataclasses.replace(OPTIONS, memory="1M", probe_seconds=0.5), store))
+    assert "moved-rows" not in store.names("data")
+
+
+def test_what_the_training_would_refuse_is_refused_before_anything_is_answered(store: Store) -> None:
+    with pytest.raises(UsageError, match="--probe-seconds 0 measures nothing"):
+        for record in move(dataclasses.replace(OPTIONS, memory="4G"), store):
+            assert not isinstance(record, Progress)
 
 
 def test_with_a_handful_of_held_out_rows_nothing_is_tried(store: Store) -> None:

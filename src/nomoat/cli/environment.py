@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import TextIO
 
+from nomoat.core.errors import StorageError
 from nomoat.core.store import Store
 
 
@@ -31,10 +34,29 @@ class Environment:
 
     def print(self, text: str, *, end: str = "\n") -> None:
         """Write data to stdout at once."""
-        self.stdout.write(text + end)
-        self.stdout.flush()
+        _write(self.stdout, text + end)
 
     def say(self, text: str, *, end: str = "\n") -> None:
         """Write talk to stderr at once."""
-        self.stderr.write(text + end)
-        self.stderr.flush()
+        _write(self.stderr, text + end)
+
+    def let_go(self) -> None:
+        """Call it last: what a stream could not take must not fail once more, and be told, when Python ends."""
+        for stream in (self.stdout, self.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                with contextlib.suppress(OSError):  # a stream of a test has no descriptor
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Raises ``BrokenPipeError`` where nobody reads any more, ``StorageError`` where a file cannot take it."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise StorageError(f"the output cannot be written: {why}", hint="send it where there is room") from error

@@ -11,6 +11,7 @@ Exit codes: 0 done; 1 another error; 2 usage; 3 not found; 4 bad row; 5 bad file
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import sys
@@ -19,7 +20,7 @@ from typing import NoReturn, Protocol
 
 import nomoat
 from nomoat.cli.environment import Environment
-from nomoat.core.errors import Interrupted, NomoatError, UsageError
+from nomoat.core.errors import Interrupted, NomoatError, StorageError, UsageError
 
 VERBS = {
     "evening": "the whole way: a base and your examples to a better model, with a receipt",
@@ -94,14 +95,13 @@ def main(argv: Sequence[str] | None = None, env: Environment | None = None) -> i
     try:
         return _dispatch(arguments, env)
     except NomoatError as error:
-        _report(error, env, as_json="--json" in arguments)
-        return error.exit_code
+        return _reported(error, env, as_json="--json" in arguments)
     except KeyboardInterrupt:
-        stopped = Interrupted("stopped by you")
-        _report(stopped, env, as_json="--json" in arguments)
-        return stopped.exit_code
+        return _reported(Interrupted("stopped by you"), env, as_json="--json" in arguments)
     except BrokenPipeError:  # the reader of our output went away: `nomoat ls | head`
         return 0
+    finally:
+        env.let_go()
 
 
 def _dispatch(arguments: list[str], env: Environment) -> int:
@@ -149,14 +149,16 @@ def _near_flags(complaint: str, known: Sequence[str]) -> str:
     return f"; did you mean {', '.join(near)}?" if near and "unrecognized" in complaint else ""
 
 
-def _report(error: NomoatError, env: Environment, *, as_json: bool) -> None:
+def _reported(error: NomoatError, env: Environment, *, as_json: bool) -> int:
+    """Tell an error, on stderr if nobody reads stdout any more; its exit code."""
     if as_json:
         kind = type(error).__name__
-        env.print(json.dumps({"record": "error", "kind": kind, "message": error.message, "hint": error.hint}))
-        return
-    env.say(f"error: {error.message}")
-    if error.hint:
-        env.say(f"\nhint: {error.hint}")
+        with contextlib.suppress(BrokenPipeError, StorageError):
+            env.print(json.dumps({"record": "error", "kind": kind, "message": error.message, "hint": error.hint}))
+            return error.exit_code
+    with contextlib.suppress(BrokenPipeError, StorageError):
+        env.say(f"error: {error.message}" + (f"\n\nhint: {error.hint}" if error.hint else ""))
+    return error.exit_code
 
 
 def entry() -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nomoat.cli.environment import Environment
 from nomoat.core.amounts import duration, size
-from nomoat.core.errors import NomoatError
+from nomoat.core.errors import Interrupted, NomoatError
 from nomoat.core.records import Done, Eval, Note, Progress, Record, Sample, Saved, Step, as_json
 
 
@@ -16,7 +16,7 @@ def finished(records: Generator[Record], env: Environment, *, json_lines: bool) 
     """Show every record as it comes; return the last ``Done``. Raises ``NomoatError`` where there was none.
 
     Ctrl-C while we draw is handed back to where the work waits: what can go on later leaves a checkpoint there and
-    comes out as ``Interrupted``, with the command that goes on.
+    comes out as ``Interrupted``, with the command that goes on. So does work whose records nobody reads any more.
     """
     done: Done | None = None
     screen: _Screen | _JsonLines = _JsonLines(env) if json_lines else _Screen(env)
@@ -29,9 +29,23 @@ def finished(records: Generator[Record], env: Environment, *, json_lines: bool) 
     except KeyboardInterrupt as stop:
         records.throw(stop)
         raise
+    except BrokenPipeError as stop:
+        raise _unread(records) from stop
     if done is None:
         raise NomoatError("the work ended without a result", hint="a fault of ours: please report the command")
     return done
+
+
+def _unread(records: Generator[Record]) -> Interrupted:
+    """Stop the work as Ctrl-C does."""
+    hint = ""
+    try:
+        records.throw(KeyboardInterrupt())
+    except Interrupted as stop:
+        hint = stop.hint
+    except KeyboardInterrupt:
+        pass
+    return Interrupted("stopped, for nobody reads the output any more", hint=hint)
 
 
 class _JsonLines:

@@ -89,13 +89,11 @@ _FIELDS: Final = ("instruction", "generator_1", "generator_2", "output_1", "outp
 def write_outputs(path: Path, model: str, said: Mapping[str, Sequence[str]]) -> None:
     """A model's outputs; of several turns the last."""
     rows = [{"instruction": text, "output": turns[-1], "generator": model} for text, turns in said.items()]
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, rows)
 
 
 def write_annotations(path: Path, rows: Sequence[Mapping[str, Any]], annotator: str) -> None:
     """Annotations: each row has the fields above and its preference."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, [{**row, "annotator": annotator} for row in rows])
 
 

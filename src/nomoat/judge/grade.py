@@ -41,24 +41,22 @@ def grade(options: GradeOptions, store: Store) -> Generator[Record]:
     """
     rubric = rubric_of(options.rubric, options.scale)
     topics = read_topics(store, options.data, options.limit, options.references)
-    base, worn = open_stack(store, options.judge)
-    judge = Subject(base, worn, "judge", store)
-    if is_reward_model(judge):
-        raise UsageError(
-            f"{options.judge} is a reward model: its numbers have no scale and follow no rubric",
-            hint="nomoat duel and nomoat rank compare by it",
-        )
+    judge = _opened(options.judge, store)
     grader = Examinee(
         lambda manner: grading_judge(judge, rubric, written=manner == "written"), reads_of(judge), own_words(judge)
     )
     sat = yield from sit_exam(
         grader, store, options.pairs, manner=options.verdict, limit=options.exam_limit, seed=options.seed
     )
-    written = sat.manner == "written"
-    agreement = yield from _beside_labels(judge, rubric, options, written)
+    marking = _Marking(judge, rubric, sat.manner == "written")
+    labels = yield from _beside_labels(marking, options)
     name = contestant_name(options.model)
     said = yield from answered(options.model, topics, store, max_tokens=options.max_tokens, max_batch=options.max_batch)
-    scores = yield from _rated(judge, rubric, topics, said, name, written)
+    scores = yield from _rated(marking, topics, said, name)
+    if options.save:
+        folder = Path(options.save).expanduser()
+        save_scores(folder, name, said, scores, options.judge)
+        yield Saved(folder, "answers and ratings")
     result = {
         "model": name,
         "judge": options.judge,
@@ -68,21 +66,46 @@ def grade(options: GradeOptions, store: Store) -> Generator[Record]:
         "questions": len({each.question for each in scores}),
         "skipped": sum(topic.turns for topic in topics) - len(scores),
         "exam": sat.exam.as_dict(),
-        "labels": agreement,
+        "labels": labels,
         "withheld": sat.exam.withheld,
         "means": _means(scores, topics, options.seed) if sat.exam.passed else {},
         "ratings": [dataclasses.asdict(each) for each in scores],
     }
-    if options.save:
-        folder = Path(options.save).expanduser()
-        save_scores(folder, name, said, scores, options.judge)
-        yield Saved(folder, "answers and ratings")
     yield Done("grade", None, result)
 
 
-def _rated(
-    judge: Subject, rubric: Rubric, topics: Sequence[Topic], said: Said, name: str, written: bool
-) -> Generator[Record, None, list[Score]]:
+def _opened(spec: str, store: Store) -> Subject:
+    """The judge. Raises ``UsageError`` for one that follows no rubric."""
+    judge = Subject(*open_stack(store, spec), "judge", store)
+    if is_reward_model(judge):
+        raise UsageError(
+            f"{spec} is a reward model: its numbers have no scale and follow no rubric",
+            hint="nomoat duel and nomoat rank compare by it",
+        )
+    return judge
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Marking:
+    """A judge with its rubric; ``written``: in words, a rating at their end."""
+
+    judge: Subject
+    rubric: Rubric
+    written: bool
+
+    def fits(self, exhibit: Exhibit) -> bool:
+        """Whether the judge can read it and still say its rating."""
+        base = self.judge.base
+        asked = prompt_ids(base.tokenizer, base.template, asks(exhibit, self.rubric, written=self.written))
+        room = room_for("written" if self.written else "likelihood")
+        return len(asked) + room + _CLOSING < base.decoder.config.max_seq_len
+
+    def rate(self, exhibits: Sequence[Exhibit]) -> Generator[Record, None, list[float]]:
+        """A rating for each."""
+        return ratings(self.judge, self.rubric, exhibits, written=self.written)
+
+
+def _rated(marking: _Marking, topics: Sequence[Topic], said: Said, name: str) -> Generator[Record, None, list[Score]]:
     """Ratings of every turn that the judge can read. Raises ``UsageError`` where it can read none."""
     shown = [
         (topic.key, turn, _exhibit(topic, turn, said[topic.key]))
@@ -90,8 +113,8 @@ def _rated(
         if topic.key in said
         for turn in range(topic.turns)
     ]
-    kept = yield from within_context(shown, lambda each: _fits(judge, each[2], rubric, written), "answers")
-    found = yield from ratings(judge, rubric, [exhibit for _, _, exhibit in kept], written=written)
+    kept = yield from within_context(shown, lambda each: marking.fits(each[2]), "answers")
+    found = yield from marking.rate([exhibit for _, _, exhibit in kept])
     return [Score(key, turn + 1, name, round(rate, 4)) for (key, turn, _), rate in zip(kept, found)]
 
 
@@ -110,18 +133,15 @@ def rubric_of(path: str, scale: str) -> Rubric:
     return Rubric(text.strip(), *bounds)
 
 
-def _beside_labels(
-    judge: Subject, rubric: Rubric, options: GradeOptions, written: bool
-) -> Generator[Record, None, dict[str, Any] | None]:
+def _beside_labels(marking: _Marking, options: GradeOptions) -> Generator[Record, None, dict[str, Any] | None]:
     """Spearman's rank correlation with labelled scores, which the scale does not matter to."""
     if not options.scores:
         return None
-    labelled = [
-        each for each in read_rated(Path(options.scores).expanduser()) if _fits(judge, each.exhibit, rubric, written)
-    ][: options.exam_limit or None]
+    rated = read_rated(Path(options.scores).expanduser())
+    labelled = [each for each in rated if marking.fits(each.exhibit)][: options.exam_limit or None]
     if len(labelled) < 3:
         raise UsageError(f"{options.scores} has {len(labelled)} rated answers that the judge can read; 3 are the least")
-    found = yield from ratings(judge, rubric, [each.exhibit for each in labelled], written=written)
+    found = yield from marking.rate([each.exhibit for each in labelled])
     theirs = np.array([each.score for each in labelled])
     return {
         "answers": len(labelled),
@@ -132,13 +152,6 @@ def _beside_labels(
 def _exhibit(topic: Topic, turn: int, said: Sequence[str]) -> Exhibit:
     messages = topic.conversation(said[:turn])
     return Exhibit(messages, said[turn], all_said(topic.references[: turn + 1]))
-
-
-def _fits(judge: Subject, exhibit: Exhibit, rubric: Rubric, written: bool) -> bool:
-    asked = prompt_ids(judge.base.tokenizer, judge.base.template, asks(exhibit, rubric, written=written))
-    return (
-        len(asked) + room_for("written" if written else "likelihood") + _CLOSING < judge.base.decoder.config.max_seq_len
-    )
 
 
 def _means(scores: Sequence[Score], topics: Sequence[Topic], seed: int) -> dict[str, dict[str, float]]:

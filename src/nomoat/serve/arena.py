@@ -66,12 +66,13 @@ def routes(room: Room) -> APIRouter:
     """The endpoints."""
     router = APIRouter()
     _add_voting(router, room)
+    _add_matches(router, room)
     _add_results(router, room)
     return router
 
 
 def _add_voting(router: APIRouter, room: Room) -> None:
-    """What the page for voters asks for."""
+    """Who votes, how far the votes are, and the votes."""
 
     @router.get("/join/{key}")
     async def join(key: str) -> Response:
@@ -85,6 +86,17 @@ def _add_voting(router: APIRouter, room: Room) -> None:
     async def state(http: Request) -> dict[str, Any]:
         async with room.lock:
             return await aside(_state, room, room.voter(http))
+
+    @router.post("/arena/vote")
+    async def vote(http: Request) -> dict[str, Any]:
+        body, voter = await read_body(http, VoteBody), room.voter(http)
+        async with room.lock:
+            outcome, costs = await aside(_vote, room, body, voter)
+            return {**_told(outcome), **costs, "state": await aside(_state, room, voter)}
+
+
+def _add_matches(router: APIRouter, room: Room) -> None:
+    """Two answers side by side, and further turns of the same conversation."""
 
     @router.post("/arena/match")
     async def match(http: Request) -> Response:
@@ -104,13 +116,6 @@ def _add_voting(router: APIRouter, room: Room) -> None:
         bout = talk.bout(room.contestants, room.ahead)
         del room.answered[body.key]  # until both have answered again, or one of them could not
         return _streamed(room, talk, bout, _head(talk), before)
-
-    @router.post("/arena/vote")
-    async def vote(http: Request) -> dict[str, Any]:
-        body, voter = await read_body(http, VoteBody), room.voter(http)
-        async with room.lock:
-            outcome, costs = await aside(_vote, room, body, voter)
-            return {**_told(outcome), **costs, "state": await aside(_state, room, voter)}
 
 
 def _add_results(router: APIRouter, room: Room) -> None:

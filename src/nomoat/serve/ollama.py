@@ -29,6 +29,13 @@ from nomoat.serve.tool_calls import Call, CallReader
 def routes(desk: Desk) -> APIRouter:
     """The endpoints."""
     router = APIRouter()
+    _add_answers(router, desk)
+    _add_models(router, desk)
+    return router
+
+
+def _add_answers(router: APIRouter, desk: Desk) -> None:
+    """What generates."""
 
     @router.post("/api/chat")
     async def chat(http: Request) -> Response:
@@ -44,16 +51,24 @@ def routes(desk: Desk) -> APIRouter:
         if not body.prompt:  # how clients ask for a model to be loaded
             await aside(desk.shelf.outfit, body.model)
             return JSONResponse({"model": body.model, "created_at": _now(), "response": "", "done": True})
-        if body.raw:
-            raw = completion_of(body)
-            work = await aside(prepare_completion, desk, raw, await desk.outfit(raw))
-            read, requests = len(work.prompts[0].tokens), work.requests
-        else:
-            inner = chat_of_prompt(body)
-            talk = await aside(prepare, desk, inner, await desk.outfit(inner))
-            read, requests = len(talk.prompt.tokens), talk.requests
+        read, requests = await _of_prompt(desk, body)
         reply = Reply(body.model, read, None, in_messages=False)
         return await _answered(desk, http, reply, requests, stream=body.stream is not False)
+
+
+async def _of_prompt(desk: Desk, body: GenerateRequest) -> tuple[int, list[EngineRequest]]:
+    """The prompt's length in tokens and the requests: of the text as it stands with ``raw``, else of a chat with it."""
+    if body.raw:
+        raw = completion_of(body)
+        work = await aside(prepare_completion, desk, raw, await desk.outfit(raw))
+        return len(work.prompts[0].tokens), work.requests
+    inner = chat_of_prompt(body)
+    talk = await aside(prepare, desk, inner, await desk.outfit(inner))
+    return len(talk.prompt.tokens), talk.requests
+
+
+def _add_models(router: APIRouter, desk: Desk) -> None:
+    """What tells of the models and of the server."""
 
     @router.get("/api/tags")
     async def all_tags() -> dict[str, Any]:
@@ -71,8 +86,6 @@ def routes(desk: Desk) -> APIRouter:
     @router.get("/api/version")
     async def version() -> dict[str, str]:
         return {"version": nomoat.__version__}
-
-    return router
 
 
 class Reply:

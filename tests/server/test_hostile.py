@@ -128,6 +128,8 @@ def test_other_pages_and_other_hosts_are_kept_out(live: Any) -> None:
     assert foreign.status_code == 403 and "--allow-origins" in foreign.json()["error"]["message"]
     assert live.http.get("/v1/models", headers={"Host": "example.com"}).status_code == 403
     assert live.http.get("/v1/models", headers={"Origin": live.url}).status_code == 200
+    told = live.http.get("/api/tags", headers={"Origin": "https://example.com"})
+    assert told.status_code == 403 and "--allow-origins" in told.json()["error"]  # as Ollama's clients read errors
 
 
 def test_clients_that_send_slowly_or_nothing_hold_nobody_up(live: Any) -> None:

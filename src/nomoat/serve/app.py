@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from nomoat.core.errors import NomoatError
 from nomoat.serve import catalogue, chat, completions, embeddings, lora, ollama, page, responses
 from nomoat.serve.counted import Counted
 from nomoat.serve.desk import Desk
-from nomoat.serve.errors import RequestError, ollama_body, openai_body, status_of
+from nomoat.serve.errors import RequestError, reply_to
 from nomoat.serve.guard import Door, Guard
 
 
@@ -38,9 +37,7 @@ def guarded(door: Door) -> FastAPI:
 
 async def _nomoat_error(request: Request, error: Exception) -> Response:
     known = error if isinstance(error, NomoatError) else NomoatError(str(error))
-    status = status_of(known)
-    body = ollama_body(known) if request.url.path.startswith("/api/") else openai_body(known)
-    return JSONResponse(body, status, headers={"Retry-After": "1"} if status == 503 else None)
+    return reply_to(request.url.path, known)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ KNOWN = frozenset(
     (
         "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/models", "/tokenize",
         "/detokenize", "/health", "/metrics", "/lora-adapters", "/v1/load_lora_adapter", "/v1/unload_lora_adapter",
-        "/api/chat", "/api/generate", "/api/tags", "/api/show", "/api/version", "/",
+        "/api/chat", "/api/generate", "/api/tags", "/api/ps", "/api/show", "/api/version", "/",
     )
 )  # fmt: skip
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from starlette.responses import JSONResponse
+
 from nomoat.core import errors
 
 _STATUS: tuple[tuple[type[errors.NomoatError], int, str], ...] = (
@@ -45,14 +47,13 @@ def status_of(error: errors.NomoatError) -> int:
 
 def openai_body(error: errors.NomoatError) -> dict[str, Any]:
     """The error as OpenAI's clients read it."""
-    own = isinstance(error, RequestError)
-    code = error.code if isinstance(error, RequestError) else _row(error)[2]
+    param, code = (error.param, error.code) if isinstance(error, RequestError) else (None, _row(error)[2])
     kind = "invalid_request_error" if status_of(error) < 500 else "server_error"
     return {
         "error": {
             "message": sentence(error),
             "type": {401: "authentication_error", 403: "permission_error"}.get(status_of(error), kind),
-            "param": error.param if own and isinstance(error, RequestError) else None,
+            "param": param,
             "code": code,
         }
     }
@@ -61,6 +62,13 @@ def openai_body(error: errors.NomoatError) -> dict[str, Any]:
 def ollama_body(error: errors.NomoatError) -> dict[str, str]:
     """The error as Ollama's clients read it."""
     return {"error": sentence(error)}
+
+
+def reply_to(path: str, error: errors.NomoatError) -> JSONResponse:
+    """What a client of ``path`` is answered instead: Ollama's clients in Ollama's form, all others in OpenAI's."""
+    status = status_of(error)
+    body = ollama_body(error) if path.startswith("/api/") else openai_body(error)
+    return JSONResponse(body, status, headers={"Retry-After": "1"} if status == 503 else None)
 
 
 def sentence(error: errors.NomoatError) -> str:

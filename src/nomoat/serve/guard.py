@@ -12,10 +12,10 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nomoat.serve.errors import RequestError, openai_body
+from nomoat.serve.errors import RequestError, reply_to
 from nomoat.serve.options import LOCAL_HOSTS
 
 _OPEN_PATHS = ("/health", "/", "/jobs.html", "/favicon.ico")
@@ -65,7 +65,7 @@ class Guard:
                 return
             self._check_key(scope["path"], headers)
         except RequestError as error:
-            await JSONResponse(openai_body(error), error.status)(scope, receive, send)
+            await reply_to(scope["path"], error)(scope, receive, send)
             return
         await self._app(scope, receive, _adding_cors(send, origin) if foreign else send)
 

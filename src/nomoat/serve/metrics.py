@@ -25,7 +25,10 @@ class Metrics:
             "cache_bytes": ("bytes of keys and values", lambda: service.stats().cache_bytes),
             "prompt_tokens": ("prompt tokens read since the start", lambda: service.stats().prompt_tokens),
             "generated_tokens": ("tokens drawn since the start", lambda: service.stats().generated_tokens),
-            "prefix_hits": ("requests whose prompt began with a known one", lambda: service.stats().prefix_hits),
+            "prefix_hits": (
+                "prompt tokens that did not have to be read, for they were read before",
+                lambda: service.stats().prefix_hits,
+            ),
         }
         for name, (what, read) in stats.items():
             Gauge(f"nomoat_{name}", what, registry=self.registry).set_function(read)

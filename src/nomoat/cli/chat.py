@@ -228,9 +228,12 @@ def _line_history(env: Environment) -> Iterator[None]:
         yield
         return
     path = env.store.home / HISTORY_FILE
-    try:
-        if path.exists():
+    if path.exists():
+        try:
             readline.read_history_file(path)
+        except OSError as error:
+            env.say(f"the line history cannot be read: {error}")
+    try:
         yield
     finally:
         try:

@@ -72,6 +72,7 @@ class RemoteTalk:
     def _help(self, commands: dict[str, tuple[Callable[[str], None], str]]) -> None:
         for word, (_, what) in commands.items():
             self.env.say(f"  {word:<10}{what}")
+        self.env.say("  /quit     leave (Ctrl-D too); Ctrl-C stops an answer")
 
     def _reset(self, _: str) -> None:
         self.messages = [message for message in self.messages if message["role"] == "system"]

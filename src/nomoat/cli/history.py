@@ -11,6 +11,7 @@ from nomoat.cli.environment import Environment
 from nomoat.cli.tables import print_table
 from nomoat.core.amounts import size
 from nomoat.core.artefacts import locate
+from nomoat.core.files import disk_errors
 from nomoat.stack.history import courses, draw_history, generations
 
 
@@ -18,7 +19,9 @@ def show_history(args: argparse.Namespace, env: Environment) -> int:
     """Print a line a generation and a line a skill, and draw them where a file is named."""
     history = generations(env.store, locate(env.store, args.name))
     if args.plot:
-        draw_history(history, Path(args.plot))
+        picture = Path(args.plot).expanduser()
+        with disk_errors(picture):
+            draw_history(history, picture)
         env.say(f"saved picture: {args.plot}")
     if args.json:
         generation_values = [dataclasses.asdict(each) for each in history]

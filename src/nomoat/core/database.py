@@ -16,6 +16,7 @@ from nomoat.core.store import Store
 
 DATABASE_FILE: Final = "nomoat.db"
 _PATIENCE_S: Final = 10.0
+_MEND: Final = "free some space, or point NOMOAT_HOME at a folder that you may write"
 
 MIGRATIONS: Final = (
     """
@@ -54,20 +55,27 @@ MIGRATIONS: Final = (
 
 
 @contextlib.contextmanager
-def database(store: Store) -> Iterator[sqlite3.Connection]:
-    """The open database; what the block does is one transaction. Raises ``StorageError``."""
+def database(store: Store, *, reading: bool = False) -> Iterator[sqlite3.Connection]:
+    """The open database; what the block does is one transaction. Raises ``StorageError``.
+
+    For a block that is only ``reading``, a home without a database has an empty one, and nothing is written there.
+    """
     path = store.home / DATABASE_FILE
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=_PATIENCE_S)
+        empty = reading and not path.exists()
+        if not empty:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(":memory:" if empty else path, timeout=_PATIENCE_S)
     except (OSError, sqlite3.Error) as error:
-        raise StorageError(f"{path} cannot be opened: {error}", hint="check the disk, or set NOMOAT_HOME") from error
+        raise StorageError(f"{path} cannot be opened: {error}", hint=_MEND) from error
     try:
         connection.row_factory = sqlite3.Row
         connection.execute("pragma foreign_keys = on")
         _migrate(connection, path)
         with connection:
             yield connection
+    except sqlite3.OperationalError as error:  # a full or read-only disk, or one that another process holds
+        raise StorageError(f"{path}: {error}", hint=_MEND) from error
     except sqlite3.Error as error:
         raise StorageError(f"{path}: {error}") from error
     finally:

@@ -113,7 +113,7 @@ def cast(store: Store, vote: Vote) -> int:
 
 def votes(store: Store, arena: str) -> list[Vote]:
     """The votes of an arena that stand, in the order they were cast."""
-    with database(store) as connection:
+    with database(store, reading=True) as connection:
         rows = connection.execute(
             "select * from vote where arena = ? and id not in (select replaces from vote where replaces is not null)"
             " order by id",
@@ -124,7 +124,7 @@ def votes(store: Store, arena: str) -> list[Vote]:
 
 def vote_of(store: Store, number: int) -> Vote:
     """One vote, whether it stands or was replaced. Raises ``NotFound``."""
-    with database(store) as connection:
+    with database(store, reading=True) as connection:
         row = connection.execute("select * from vote where id = ?", (number,)).fetchone()
     if row is None:
         raise NotFound(f"there is no vote {number}")
@@ -133,7 +133,7 @@ def vote_of(store: Store, number: int) -> Vote:
 
 def arenas(store: Store) -> dict[str, int]:
     """The names of all arenas with the number of votes that were cast in each."""
-    with database(store) as connection:
+    with database(store, reading=True) as connection:
         return dict(connection.execute("select arena, count(*) from vote group by arena order by arena").fetchall())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,28 @@ def test_a_database_of_a_newer_version_is_refused() -> None:
         connection.execute(f"pragma user_version = {len(MIGRATIONS) + 1}")
     with pytest.raises(StorageError, match="newer nomoat"), database(Store()):
         pass
+
+
+def test_who_only_reads_finds_an_empty_database_and_leaves_none() -> None:
+    with database(Store(), reading=True) as connection:
+        assert connection.execute("select count(*) from vote").fetchone()[0] == 0
+    assert not Store().home.exists()
+
+
+def test_a_database_that_cannot_be_written_names_what_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with database(Store()):
+        pass
+    connect = sqlite3.connect
+
+    def read_only(path: Path, timeout: float) -> sqlite3.Connection:
+        return connect(f"file:{path}?mode=ro", timeout=timeout, uri=True)
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
+    with database(Store(), reading=True) as connection:
+        assert connection.execute("select count(*) from vote").fetchone()[0] == 0
+    with pytest.raises(StorageError, match="readonly") as raised, database(Store()) as connection:
+        connection.execute(VOTE)
+    assert "NOMOAT_HOME" in raised.value.hint
 
 
 def test_a_file_that_is_no_database_is_refused() -> None:

@@ -16,9 +16,7 @@ from nomoat.judge.verdict_options import DuelOptions
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A, B and the options of a duel."""
-    parser.add_argument("model_a", metavar="A", help="a base, an adapter or a stack")
-    parser.add_argument("model_b", metavar="B", help="another")
-    add_flags(parser, DuelOptions, skip=("model_a", "model_b"))
+    add_flags(parser, DuelOptions, inputs=("model_a", "model_b"))
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:

@@ -15,9 +15,7 @@ from nomoat.judge.verdict_options import ExamOptions
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """JUDGE, PAIRS and the options of an exam."""
-    parser.add_argument("judge", metavar="JUDGE", help="a base, an adapter, or a stack")
-    parser.add_argument("pairs", metavar="PAIRS", help="labelled pairs, or votes:ARENA for your own votes")
-    add_flags(parser, ExamOptions, skip=("judge", "pairs"))
+    add_flags(parser, ExamOptions, inputs=("judge", "pairs"))
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:

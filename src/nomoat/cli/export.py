@@ -31,8 +31,7 @@ nomoat.json.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """STACK, and the options of an export."""
-    parser.add_argument("model", metavar="STACK", help="a base and a stack: base+scribe:0.8+sql, or an adapter")
-    add_flags(parser, ExportOptions, skip=("model",))
+    add_flags(parser, ExportOptions, inputs=("model",))
     parser.epilog = _EXAMPLES
 
 

@@ -15,12 +15,22 @@ _METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "A,B", dict: "NAME=N"}
 
 
 def add_flags(
-    parser: argparse.ArgumentParser, options_class: type, *, group: str = "", skip: tuple[str, ...] = ()
+    parser: argparse.ArgumentParser,
+    options_class: type,
+    *,
+    inputs: tuple[str, ...] = (),
+    group: str = "",
+    skip: tuple[str, ...] = (),
 ) -> None:
-    """Add one flag per option of the class, under a heading or among the verb's own; what is on gets ``--no-x`` too."""
+    """Add one flag per option of the class, under a heading or among the verb's own; what is on gets ``--no-x`` too.
+
+    The options that are ``inputs`` are given by their place, in the order of the class, and must be given.
+    """
     flags = parser.add_argument_group(group) if group else parser
     for spec in describe(options_class):
-        if spec.name not in skip:
+        if spec.name in inputs:
+            parser.add_argument(spec.name, metavar=spec.metavar, help=spec.help.replace("%", "%%"))
+        elif spec.name not in skip:
             _add_flag(flags, spec)
 
 

@@ -16,8 +16,7 @@ from nomoat.judge.verdict_options import GradeOptions
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL and the options of grading."""
-    parser.add_argument("model", metavar="MODEL", help="a base, an adapter, a stack, or a file of answers")
-    add_flags(parser, GradeOptions, skip=("model",))
+    add_flags(parser, GradeOptions, inputs=("model",))
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:

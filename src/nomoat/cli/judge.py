@@ -18,9 +18,8 @@ _LONGEST_LINE = 300
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL, the options of a judgement, and how many failures to list."""
-    parser.add_argument("model", metavar="MODEL", help="an adapter, or a base and a stack: base+scribe:0.8+sql")
     parser.add_argument("--failures", type=int, default=3, metavar="N", help="list N answers that are wrong [3]")
-    add_flags(parser, JudgeOptions, skip=("model",))
+    add_flags(parser, JudgeOptions, inputs=("model",))
     add_flags(parser, TaskOptions, group="tasks of lm-evaluation-harness", skip=("model", "limit", "max_batch", "seed"))
 
 

@@ -17,8 +17,7 @@ from nomoat.move.options import MoveOptions
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """STACK, and the options of a move."""
-    parser.add_argument("stack", metavar="STACK", help="the stack to move: base+a+b, or an adapter")
-    add_flags(parser, MoveOptions, skip=("stack",))
+    add_flags(parser, MoveOptions, inputs=("stack",))
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:

@@ -16,8 +16,7 @@ from nomoat.judge.verdict_options import RankOptions
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """ANSWERS and the options of a ranking."""
-    parser.add_argument("answers", metavar="PATH", help="a folder of models' answers, or with --judgments, judgments")
-    add_flags(parser, RankOptions, skip=("answers",))
+    add_flags(parser, RankOptions, inputs=("answers",))
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:

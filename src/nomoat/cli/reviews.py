@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     again = repeated(reviews, args.reference)
     if args.json:
         for each in found:
-            env.print(json.dumps({"model": each.model, **each.share.as_dict(), "via": each.via}))
+            env.print(json.dumps({"record": "share", "model": each.model, **each.share.as_dict(), "via": each.via}))
         return 0
     rows = [
         [

@@ -15,9 +15,7 @@ from nomoat.judge.verdict_options import SchoolOptions
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """JUDGE, PAIRS and the options of the training."""
-    parser.add_argument("judge", metavar="JUDGE", help="a base, an adapter, or a stack")
-    parser.add_argument("pairs", metavar="PAIRS", help="labelled pairs, or votes:ARENA for your own votes")
-    add_flags(parser, SchoolOptions, skip=("judge", "pairs"))
+    add_flags(parser, SchoolOptions, inputs=("judge", "pairs"))
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:

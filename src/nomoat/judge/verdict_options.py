@@ -68,7 +68,9 @@ class ExamOptions:
 
     judge: str = _judge()
     pairs: str = option(
-        "", "labelled pairs: chosen and rejected, ranks, or rated answers; or votes:ARENA", metavar="PATH"
+        "",
+        "labelled pairs: chosen and rejected, ranks, or rated answers; or votes:ARENA for your own votes",
+        metavar="PAIRS",
     )
     verdict: str = _verdict()
     votes: str = option("", "also say how far it agrees with your votes in this arena", metavar="ARENA")
@@ -85,7 +87,7 @@ class SchoolOptions:
     """Who learns to judge, from what, and how."""
 
     judge: str = option("", "what becomes a judge: a base, an adapter, or a stack", metavar="JUDGE")
-    pairs: str = option("", "labelled pairs (a file or a folder), or votes:ARENA for your own", metavar="PAIRS")
+    pairs: str = option("", "labelled pairs (a file or a folder), or votes:ARENA for your own votes", metavar="PAIRS")
     name: str = option("", "the name of the judge's adapter", metavar="NAME")
     kind: str = option(
         "adapter",
@@ -168,7 +170,9 @@ class GradeOptions:
 class RankOptions:
     """Whose answers, to what, and who judges; or judgments that exist."""
 
-    answers: str = option("", "a folder of models' answers (MT-bench or AlpacaEval), or judgments", metavar="PATH")
+    answers: str = option(
+        "", "a folder of models' answers (MT-bench or AlpacaEval), or with --judgments, judgments", metavar="PATH"
+    )
     judgments: bool = option(False, "PATH holds judgments or votes: rate by those, ask nobody")
     data: str = option("", "the questions", metavar="PATH")
     references: str = _references()

@@ -20,7 +20,7 @@ TUNED = (
 class MoveOptions:
     """What is moved where, what the student learns from, and what must be left of every skill."""
 
-    stack: str = option("", "the stack to move: base+a+b", metavar="STACK")
+    stack: str = option("", "the stack to move: base+a+b, or an adapter", metavar="STACK")
     to: str = option("", "the new base: a name in the store, a GGUF file or a Hugging Face folder", metavar="NEWBASE")
     data: tuple[str, ...] = option(
         (), "a data set or a file for each skill; by default what the adapters were trained on", metavar="NAME,NAME"

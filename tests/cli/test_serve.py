@@ -23,7 +23,7 @@ from nomoat.cli.environment import Environment
 from nomoat.cli.main import main
 from nomoat.core.store import Store
 from served import add_adapter
-from tiny import tiny_base
+from tiny import tiny_base, tiny_folder
 
 
 @pytest.fixture
@@ -61,6 +61,28 @@ def test_it_serves_until_it_is_interrupted_and_ends_well(served: tuple[str, subp
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=180)
     assert process.returncode == 0 and "stopped" in told and "Traceback" not in told
+
+
+def test_an_answer_that_outlasts_the_server_ends_with_a_word(tmp_path: Path) -> None:
+    base = tiny_folder(tmp_path / "long", max_position_embeddings=16384, tie_word_embeddings=False)
+    command = [sys.executable, "-m", "nomoat", "serve", str(base), "--port", "0", "--cache-mb", "64", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    url = json.loads(process.stdout.readline())["url"]
+    body = {"messages": [{"role": "user", "content": "hello"}], "stream": True, "max_tokens": 16000}
+    without_end = {"logit_bias": {"0": -100, "2": -100}}
+    told: list[str] = []
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body | without_end, timeout=120) as reply:
+        for line in reply.iter_lines():
+            told += [line] if line else []
+            if len(told) == 3:
+                process.send_signal(signal.SIGINT)
+            if len(told) == 300:
+                process.send_signal(signal.SIGINT)  # does not want to wait for the answer
+    _, said = process.communicate(timeout=120)
+    assert "error" in json.loads(told[-2].removeprefix("data: ")) and told[-1] == "data: [DONE]"
+    assert process.returncode == 0 and "stopped" in said
+    assert "Traceback" not in said and "Cancel" not in said
 
 
 def test_the_start_message_says_how_to_connect(home: Store) -> None:

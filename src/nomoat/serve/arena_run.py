@@ -34,11 +34,15 @@ def opened_arena(
 ) -> Iterator[uvicorn.Server]:
     """The server of an arena; the models' engines end with the block."""
     room = Room(place, contestants, options, voters)
-    try:
-        yield server_of(create_arena(room))
-    finally:
+
+    def end() -> None:
         room.jobs.stop()
         contestants.close()  # ends what a job may be waiting for
+
+    try:
+        yield server_of(create_arena(room), end)
+    finally:
+        end()
         room.jobs.close()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -26,6 +29,8 @@ from nomoat.serve.options import ServeOptions
 from nomoat.serve.shelf import Shelf
 
 GRACE_S = 5  # what answers on their way get to end in, once the server is told to stop
+_LAST_S = 25  # and then what ``end`` gets, before whatever is left is cut off
+_TICK_S = 0.1
 
 
 @contextlib.contextmanager
@@ -72,11 +77,42 @@ def listening(host: str, port: int) -> socket.socket:
 
 def server_for(desk: Desk) -> uvicorn.Server:
     """The HTTP server of a desk."""
-    return server_of(create_app(desk))
+    return server_of(create_app(desk), desk.service.close)
 
 
-def server_of(app: FastAPI) -> uvicorn.Server:
-    """The HTTP server. ``run(sockets=[...])`` serves until Ctrl-C; ``should_exit`` stops it from another thread."""
+class _Server(uvicorn.Server):
+    """One that ends what outlasts the grace by ``end``, so that every client is told why its answer stops.
+
+    The first Ctrl-C lets answers on their way end, the second ends them at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, end: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._end, self._hurried = end, False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit and not self._hurried:
+            self._hurried = True
+        else:
+            super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        ending = asyncio.create_task(self._end_in_time())
+        await super().shutdown(sockets)
+        ending.cancel()
+
+    async def _end_in_time(self) -> None:
+        until = time.monotonic() + GRACE_S
+        while time.monotonic() < until and not self._hurried:
+            await asyncio.sleep(_TICK_S)
+        await asyncio.to_thread(self._end)
+
+
+def server_of(app: FastAPI, end: Callable[[], None]) -> uvicorn.Server:
+    """The HTTP server. ``run(sockets=[...])`` serves until Ctrl-C; ``should_exit`` stops it from another thread.
+
+    ``end`` makes work that still goes on say an error and stop; it may take the time of a step.
+    """
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -84,9 +120,9 @@ def server_of(app: FastAPI) -> uvicorn.Server:
         lifespan="off",
         server_header=False,
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=GRACE_S + _LAST_S,
     )
-    return uvicorn.Server(config)
+    return _Server(config, end)
 
 
 def url_of(listener: socket.socket) -> str:

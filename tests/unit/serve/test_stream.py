@@ -34,7 +34,11 @@ def test_a_stream_whose_chunks_are_all_ready_ends_when_its_client_has_left(caplo
 
     app = guarded(Door("127.0.0.1"))
     app.add_api_route("/words", lambda: Streamed(chunks(), SSE_TYPE))
-    with listening("127.0.0.1", 0) as listener, running(server_of(app), listener), caplog.at_level(logging.WARNING):
+    with (
+        listening("127.0.0.1", 0) as listener,
+        running(server_of(app, lambda: None), listener),
+        caplog.at_level(logging.WARNING),
+    ):
         with socket.create_connection(listener.getsockname(), timeout=20) as client:
             client.sendall(b"GET /words HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             told = b""

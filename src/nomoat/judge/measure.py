@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import nomoat
-from nomoat.core.errors import NumericError
+from nomoat.core.errors import NumericError, StorageError
 from nomoat.core.files import write_json
 from nomoat.core.records import Progress
 from nomoat.core.store import Store
 from nomoat.engine.generate import Engine, Request
+from nomoat.engine.names import CACHE_FOLDER
 from nomoat.engine.sampling import Sampling
 from nomoat.engine.score import score
 from nomoat.model.delta import Stack
@@ -25,7 +27,6 @@ from nomoat.model.template import Encoded
 T = TypeVar("T")
 Measuring = Generator[Progress, None, T]
 
-CACHE_FOLDER = "cache"
 _ROWS_AT_ONCE = 16
 
 
@@ -106,5 +107,7 @@ def _recall(kept: Path | None) -> list[Any] | None:
 
 
 def _keep(kept: Path | None, found: list[Any]) -> None:
+    """What cannot be kept, on a full or a read-only disk, is measured again another time."""
     if kept is not None:
-        write_json(kept, found)
+        with contextlib.suppress(StorageError):
+            write_json(kept, found)

@@ -26,6 +26,16 @@ def test_a_reader_that_has_left_is_no_error_of_a_verb_that_lists(own_home: Path)
     assert "Traceback" not in ran.stderr and "Exception ignored" not in ran.stderr
 
 
+@pytest.mark.skipif(not Path("/bin/sh").exists(), reason="closes streams by a shell")
+def test_streams_that_were_closed_beforehand_are_written_to_nobody(own_home: Path) -> None:
+    words = [*command("pull"), "nothing-of-that-name"]
+    ran = subprocess.run(["/bin/sh", "-c", '"$@" <&- >&- 2>&-', "sh", *words], timeout=120)
+    assert ran.returncode == 3
+    ran = subprocess.run(["/bin/sh", "-c", '"$@" >&-', "sh", *command("pull")], stderr=subprocess.PIPE, timeout=120)
+    assert ran.returncode == 0
+    assert b"Traceback" not in ran.stderr and b"error" not in ran.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_file_that_takes_no_more_output_is_told_in_our_words(own_home: Path) -> None:
     with Path("/dev/full").open("w") as full:

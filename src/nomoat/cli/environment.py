@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TextIO
+from pathlib import Path
+from typing import TextIO, cast
 
 from nomoat.core.errors import StorageError
 from nomoat.core.store import Store
@@ -23,9 +24,9 @@ class Environment:
         stderr: TextIO | None = None,
     ) -> None:
         self.store = store or Store()
-        self.stdin = stdin or sys.stdin
-        self.stdout = stdout or sys.stdout
-        self.stderr = stderr or sys.stderr
+        self.stdin = stdin or sys.stdin or _nowhere("r")  # a stream that was closed before Python began is None
+        self.stdout = stdout or sys.stdout or _nowhere("w")
+        self.stderr = stderr or sys.stderr or _nowhere("w")
 
     @property
     def talks_to_a_person(self) -> bool:
@@ -48,6 +49,10 @@ class Environment:
             except OSError:
                 with contextlib.suppress(OSError):  # a stream of a test has no descriptor
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _nowhere(mode: str) -> TextIO:
+    return cast(TextIO, Path(os.devnull).open(mode, encoding="utf-8"))
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -72,10 +72,16 @@ def _print_result(done: Done, env: Environment) -> None:
 
 
 def _refuse_lost(result: dict[str, Any]) -> None:
-    lost = [line["skill"] for line in result["skills"] if not line["passed"]]
+    lost = [line for line in result["skills"] if not line["passed"]]
+    better = [line["skill"] for line in lost if line["beside_new_base"]["verdict"] == "worse"]
+    faded = [line["skill"] for line in lost if line["skill"] not in better]
+    told, mends = [], []
+    if faded:
+        told.append(f"{', '.join(faded)}: less than {result['keep']:.0%} of the old gain is kept on {result['base']}")
+        mends.append("more rows or --epochs, a higher --rank, or --keep with a share that will do")
+    if better:
+        told.append(f"{', '.join(better)}: {result['base']} alone is better at it than with what was learned")
+        mends.append(f"move the stack without the adapter that learned {' and '.join(better)}")
     if lost:
-        raise SkillLost(
-            f"{', '.join(lost)}: less than {result['keep']:.0%} of the old gain is kept on {result['base']}; the "
-            f"adapter stays apart as {result['name']!r}, and the old stack is as it was",
-            hint="more rows or --epochs, a higher --rank, or --keep with a share that will do",
-        )
+        apart = f"the adapter stays apart as {result['name']!r}, and the old stack is as it was"
+        raise SkillLost("; ".join([*told, apart]), hint="; ".join(mends))

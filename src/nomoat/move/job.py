@@ -87,6 +87,8 @@ def _judge(moving: Relocation, trials: list[SkillTrial], store: Store) -> Genera
 
 def _sentence(line: dict[str, Any]) -> str:
     kept, word = line["kept"], "passed" if line["passed"] else "not passed"
+    if line["beside_new_base"]["verdict"] == "worse":
+        return f"{line['skill']}: {word}: the new base alone is better at it than with what was learned"
     if kept["value"] is None:
         return f"{line['skill']}: {word}: the old stack had gained nothing there, and the moved one is compared with it"
     text = f"{line['skill']}: {word}: {kept['value']:.1%} of the old gain is kept, {line['keep']:.0%} are asked for"

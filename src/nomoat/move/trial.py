@@ -40,13 +40,17 @@ class SkillTrial:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SkillResult:
-    """What came of one skill. ``values`` of the four subjects, an entry per row, higher is better."""
+    """What came of one skill. ``values`` of the four subjects, an entry per row, higher is better.
+
+    ``moved`` compares the student with the old stack, ``beside_new`` with what the new base does by itself.
+    """
 
     trial: SkillTrial
     sides: dict[str, Side]
     values: dict[str, Floats]
     kept: Retention
     moved: Comparison
+    beside_new: Comparison
     passed: bool
 
 
@@ -110,14 +114,15 @@ def judged(trial: SkillTrial, sides: dict[str, Side], *, keep: float, seed: int)
     """Retention, comparison, and whether the skill has passed.
 
     Passed is what keeps the share ``keep`` of the old gain; where the old stack had gained nothing, what is not worse
-    than the old stack.
+    than the old stack. A student that is worse at it than the new base alone has learned from a worse teacher, and
+    passes nowhere.
     """
     values = {word: _values(trial, side) for word, side in sides.items()}
     weights = trial.text_bytes if trial.chosen.check.needs == "losses" else np.ones_like(trial.text_bytes)
     kept = retention(values["old base"], values["old stack"], values["moved"], weights, seed=seed)
-    moved = _compared(trial, values, seed)
-    passed = kept.value >= keep if kept.value is not None else moved.verdict != "worse"
-    return SkillResult(trial, sides, values, kept, moved, passed)
+    moved, beside_new = (_compared(trial, values[word], values["moved"], seed) for word in ("old stack", "new base"))
+    enough = kept.value >= keep if kept.value is not None else moved.verdict != "worse"
+    return SkillResult(trial, sides, values, kept, moved, beside_new, enough and beside_new.verdict != "worse")
 
 
 def _values(trial: SkillTrial, side: Side) -> Floats:
@@ -126,9 +131,8 @@ def _values(trial: SkillTrial, side: Side) -> Floats:
     return np.array(side.correct, dtype=np.float64)
 
 
-def _compared(trial: SkillTrial, values: dict[str, Floats], seed: int) -> Comparison:
-    """The moved one against the old stack, row by row."""
-    before, after = values["old stack"], values["moved"]
+def _compared(trial: SkillTrial, before: Floats, after: Floats, seed: int) -> Comparison:
+    """Two subjects, row by row."""
     if trial.chosen.check.needs == "losses":
         weights = trial.text_bytes
         return compare_means(
@@ -152,6 +156,7 @@ def as_dict(result: SkillResult, keep: float, seed: int) -> dict[str, Any]:
         "rows": len(trial.old.rows),
         **levels,
         "difference": result.moved.as_dict(),
+        "beside_new_base": result.beside_new.as_dict(),
         "kept": result.kept.as_dict(),
         "keep": keep,
         "passed": result.passed,

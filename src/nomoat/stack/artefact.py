@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nomoat.core.amounts import rounded
 from nomoat.core.files import atomic_write, write_json
 from nomoat.core.store import Lineage, Store, write_lineage
 from nomoat.model.adapter_files import save_adapter
@@ -89,7 +90,7 @@ def _card(lineage: Lineage, adapter: Adapter) -> str:
     loss = "exactly" if kept >= 1 - 1e-9 else f"keeping {kept:.2%} of the update's energy"
     return (
         f"{front_matter(lineage, adapter)}\n\n# {lineage.name}\n\n"
-        f"A LoRA adapter for `{adapter.base_name}` ({adapter.n_parameters / 1e6:.2f} M parameters, rank "
+        f"A LoRA adapter for `{adapter.base_name}` ({rounded(adapter.n_parameters)} parameters, rank "
         f"{lineage.metrics['highest_rank']}), made of {weights} by {lineage.options['method']}, {loss}.\n\n"
         f"Licence: {lineage.licence}, from the base and the adapters. Options and hashes: `nomoat.json`.\n\n"
         f"```\nnomoat chat {adapter.base_name}+{lineage.name}\n```\n\n"

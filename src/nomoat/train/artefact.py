@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nomoat.core.amounts import rounded
 from nomoat.core.files import atomic_write
 from nomoat.core.store import Lineage, Store, write_lineage
 from nomoat.model.adapter_files import save_adapter
@@ -38,7 +39,7 @@ def card(lineage: Lineage, adapter: Adapter, base: Base) -> str:
     verb, after = ("chat", "") if adapter.score is None else ("exam", " PAIRS")
     return (
         f"{front_matter(lineage, adapter)}\n\n# {lineage.name}\n\n"
-        f"{_kind(adapter)} for `{adapter.base_name}` ({adapter.n_parameters / 1e6:.2f} M parameters, "
+        f"{_kind(adapter)} for `{adapter.base_name}` ({rounded(adapter.n_parameters)} parameters, "
         f"rank {adapter.config.rank}), trained on `{data}`.\n\n"
         f"{_loss_sentence(lineage)}\n\n"
         f"Base: {base.fingerprint.shape}. Licence: {lineage.licence}, from the base and the data. "

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nomoat.core.amounts import counted
+from nomoat.core.amounts import counted, rounded
 from nomoat.core.bases import resolve_base
 from nomoat.core.errors import UsageError
 from nomoat.core.files import sha256_file
@@ -204,7 +204,7 @@ def _account_of(base: Base, under: Worn, adapter: Adapter, rows: EncodedSet, gen
     worn = "".join(f"+{each.name}" for each, _ in under)
     rehearsed = sum(source < 0 for source in rows.sources)
     return (
-        f"{base.name}{worn}, adapter of {adapter.n_parameters / 1e6:.2f} M parameters, {counted(len(rows.rows), 'row')}"
+        f"{base.name}{worn}, adapter of {rounded(adapter.n_parameters)} parameters, {counted(len(rows.rows), 'row')}"
         + (f" ({rehearsed:,} of them of earlier skills)" if rehearsed else "")
         + (f" and {general:,} general ones" if general else "")
         + f", {held_out:,} held out"

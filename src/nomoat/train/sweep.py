@@ -6,14 +6,13 @@ base in memory and the pass over it (``together.py``), and the cache of frozen l
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from nomoat.core.errors import UsageError
 from nomoat.core.options import parse_values
-from nomoat.core.records import Done, Note, Progress, Record
+from nomoat.core.records import Done, Note, Record, quietly
 from nomoat.core.store import Store
 from nomoat.train import tune
 from nomoat.train.beginning import START_AGAIN, differences, refuse_taken_name, run_record
@@ -96,18 +95,6 @@ def _prepare(wanted: Sequence[TuneOptions], store: Store) -> Generator[Record, N
     """The members' jobs over one base; what holds for all of them is said once."""
     jobs: list[Job] = []
     for options in wanted:
-        for record in (preparing := _Returning(prepare(options, store, jobs[0] if jobs else None))):
-            if not jobs or isinstance(record, Progress) or (isinstance(record, Note) and record.warning):
-                yield record
-        jobs.append(preparing.value)
+        preparing = prepare(options, store, jobs[0] if jobs else None)
+        jobs.append((yield from (quietly(preparing) if jobs else preparing)))
     return jobs
-
-
-@dataclasses.dataclass
-class _Returning:
-    """A generator that can be looped over, its return value kept."""
-
-    records: Generator[Record, None, Job]
-
-    def __iter__(self) -> Generator[Record]:
-        self.value = yield from self.records

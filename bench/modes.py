@@ -103,7 +103,7 @@ def sweep(args: argparse.Namespace) -> None:
 
 def rounding(args: argparse.Namespace) -> None:
     """Whole runs in every precision, on every data set."""
-    print("| rows | trained in | tokens/s | peak GB | held-out loss before | after | of float32's |")
+    print(f"| rows | trained in | tokens/s | peak GB | held-out loss before | after | of {args.precisions[0]}'s |")
     print("|---|---|---|---|---|---|---|")
     for data in args.data:
         runs: dict[str, list[dict[str, Any]]] = {precision: [] for precision in args.precisions}
@@ -111,7 +111,7 @@ def rounding(args: argparse.Namespace) -> None:
             for precision, found in runs.items():
                 found.append(tune(args, "--precision", precision, data=data))
                 print(f"{data.stem}, {precision}: {found[-1]['seconds']:.0f} s", file=sys.stderr, flush=True)
-        reference = runs["float32"][0]["held_out_loss_after"]
+        reference = runs[args.precisions[0]][0]["held_out_loss_after"]
         for precision, found in runs.items():
             rate, peak = (statistics.median(run[name] for run in found) for name in ("tokens_per_second", "peak_bytes"))
             before, after = (found[0][f"held_out_loss_{when}"] for when in ("before", "after"))

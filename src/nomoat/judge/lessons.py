@@ -1,8 +1,8 @@
 """Labelled pairs as rows that teach a judge: its own question in both orders, answered by the letter it should say.
 
 A pair's prompt decides whether it is learned, chooses the checkpoint or is kept for the exam, so that no question
-stands on two sides. Where the better answer is mostly the longer one a judge learns length and nothing else; so as many
-pairs are learned of the one kind as of the other.
+stands on two sides. Planted attacks join what is learned (``planted``). Where the better answer is mostly the longer
+one a judge learns length and nothing else; so as many pairs are learned of the one kind as of the other.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from nomoat.data.rows import Message, Row
 from nomoat.data.split import Thresholds, choose_thresholds, position_of
 from nomoat.judge.exam import FEWEST_PAIRS
 from nomoat.judge.pairwise import LETTERS, Pair, question
+from nomoat.judge.planted import planted
 from nomoat.judge.rated import holds_ratings, rated_pairs
 from nomoat.judge.topics import pair_of
 from nomoat.judge.votes import votes
@@ -62,21 +63,27 @@ def read_pairs(store: Store, source: str) -> list[Preference]:
     return found
 
 
-def lessons_of(pairs: Sequence[Preference], *, test: float, seed: int, balance: bool = True) -> Lessons:
-    """Split by prompt, balance what is learned. Raises ``DataError`` where too few are left to learn or to ask."""
+def lessons_of(
+    pairs: Sequence[Preference], *, test: float, seed: int, attacks: float = 0.0, balance: bool = True
+) -> Lessons:
+    """Split by prompt; plant ``attacks`` among what is learned, as a share of it, and balance it.
+
+    Raises ``DataError`` where too few are left to learn or to ask.
+    """
     asked = [_prompt(each.messages) for each in pairs]
     thresholds: Thresholds = choose_thresholds(asked, valid=0.1, test=test, seed=seed)
     parts: dict[str, list[Preference]] = {split: [] for split in SPLITS}
     for each, row in sorted(zip(pairs, asked), key=lambda both: position_of(both[1], seed)):
         parts[thresholds.split_of(row)].append(each)
-    learned = _balanced(parts["train"], seed) if balance else parts["train"]
+    offered = parts["train"] + planted(parts["train"], attacks, seed)
+    learned = _balanced(offered, seed) if balance else offered
     if len(parts["test"]) < FEWEST_PAIRS or not learned:
         raise DataError(
             f"{len(pairs)} pairs leave {len(learned)} to learn and {len(parts['test'])} for the exam, "
             f"which takes {FEWEST_PAIRS}",
             hint="more labelled pairs, or a larger --held-out",
         )
-    return Lessons(learned, parts["valid"], parts["test"], len(parts["train"]) - len(learned))
+    return Lessons(learned, parts["valid"], parts["test"], len(offered) - len(learned))
 
 
 def rows_of(pairs: Sequence[Preference]) -> list[Row]:

@@ -40,7 +40,11 @@ def school(options: SchoolOptions, store: Store) -> Generator[Record]:
     if reward_adapter(worn) is not None:
         raise UsageError(f"{options.judge} is a reward model already", hint="teach its base, under another --name")
     lessons = lessons_of(
-        read_pairs(store, options.pairs), test=options.held_out, seed=options.seed, balance=options.balance
+        read_pairs(store, options.pairs),
+        test=options.held_out,
+        seed=options.seed,
+        attacks=options.attacks,
+        balance=options.balance,
     )
     if lessons.left_out:
         left_out = counted(lessons.left_out, "pair")

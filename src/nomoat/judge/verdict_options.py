@@ -99,6 +99,11 @@ class SchoolOptions:
     held_out: float = option(0.2, "share of the pairs kept for the exam")
     exam_limit: int = option(60, "examine on the first N of those; 0: all", metavar="N")
     balance: bool = option(True, "learn as many pairs whose better answer is the longer as whose is the shorter")
+    attacks: float = option(
+        0.25,
+        "planted attacks among the lessons, as a share of the pairs: empty answers, flattery, orders to the judge, in "
+        "other words than the exam's; 0: none",
+    )
     epochs: float = option(2.0, "passes over the pairs, each in both orders")
     lr: float = option(2e-4, "peak learning rate")
     rank: int = option(16, "rank of the adapter")
@@ -116,6 +121,8 @@ class SchoolOptions:
                 raise UsageError(f"{name} is missing", hint="nomoat school BASE PAIRS --name NAME")
         if not 0 < self.held_out <= 0.5:
             raise UsageError(f"--held-out cannot be {self.held_out:g}", hint="give a share up to 0.5, such as 0.2")
+        if not 0 <= self.attacks <= 1:
+            raise UsageError(f"--attacks cannot be {self.attacks:g}", hint="give a share up to 1, such as 0.25")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ from nomoat.core.errors import DataError
 from nomoat.core.store import Store, read_lineage
 from nomoat.data.load import load_rows
 from nomoat.data.preferences import Preference, read_preferences
+from nomoat.judge.attacks import ATTACKS, padded
 from nomoat.judge.lessons import EXAM_FILE, lessons_of, read_pairs, rows_of, write_lessons
 from nomoat.judge.pairwise import Pair, question
+from nomoat.judge.planted import planted
 from nomoat.judge.votes import Answer, Vote, cast
 
 
@@ -53,6 +55,26 @@ def test_longer_is_as_often_better_as_worse_among_what_is_learned() -> None:
     shorter = sum(len(each.chosen) < len(each.rejected) for each in lessons.learned)
     assert longer == shorter > 0 and lessons.left_out > 0
     assert lessons_of(pairs(), test=0.2, seed=0, balance=False).left_out == 0
+
+
+def test_attacks_are_planted_among_what_is_learned_and_nowhere_else() -> None:
+    plain, attacked = (lessons_of(pairs(), test=0.2, seed=0, attacks=share, balance=False) for share in (0.0, 0.3))
+    added = [each for each in attacked.learned if each not in plain.learned]
+    assert len(attacked.learned) == len(plain.learned) + len(added)
+    assert len(added) == pytest.approx(0.3 * len(plain.learned), abs=1)
+    better = [(each.messages, each.chosen) for each in plain.learned]
+    assert all((each.messages, each.chosen) in better and each.rejected != each.chosen for each in added)
+    assert attacked.chosen_by == plain.chosen_by and attacked.examined == plain.examined
+    assert lessons_of(pairs(), test=0.2, seed=0, attacks=0.3, balance=False) == attacked
+
+
+def test_the_exams_own_words_are_not_taught() -> None:
+    taught = planted(pairs(), 1.0, 0)
+    assert len({each.rejected for each in taught}) > 60
+    for each in taught:
+        asked = {attack.made(each.chosen) for attack in ATTACKS} | {padded(each.chosen)}
+        assert each.rejected not in asked
+    assert planted(pairs(1), 1.0, 0) and not planted([], 1.0, 0) and not planted(pairs(), 0.0, 0)
 
 
 def test_too_few_pairs_are_refused_with_the_count() -> None:

@@ -73,3 +73,11 @@ def test_the_prediction_is_printed(env: Environment) -> None:
 def test_what_is_missing_is_said(env: Environment) -> None:
     assert main(["move", "old+yes"], env) == 2
     assert "--to is missing" in text(env.stderr)
+
+
+def test_a_skill_that_the_new_base_does_better_alone_is_left_out_not_practised(env: Environment) -> None:
+    odd = ["move", "old+yes:-2", *MOVE[2:], "--check", "loss", "--keep", "0", "--epochs", "1", "--max-steps", "3"]
+    assert main([*odd, "--answers", "rows", "--lr", "1", "--eval-rows", "0"], env) == 12, text(env.stderr)
+    told = text(env.stderr)
+    assert "new alone is better at it than old+yes:-2" in told
+    assert "without the adapter that learned agreed" in told and "--epochs" not in told

@@ -9,13 +9,22 @@ from typing import Any
 from nomoat.core.errors import Interrupted
 from nomoat.core.records import Done, Note, Record, Saved
 from nomoat.core.store import Store
+from nomoat.judge.side import Side
 from nomoat.move.forecast import forecast
 from nomoat.move.lesson import write_lesson
 from nomoat.move.options import MoveOptions, check
 from nomoat.move.pupil import train_pupil, tune_options
 from nomoat.move.relocation import Relocation, open_relocation
 from nomoat.move.settle import save_result, settle
-from nomoat.move.trial import SkillTrial, as_dict, hold_trial, outcomes, prepare_trials
+from nomoat.move.trial import (
+    SkillTrial,
+    as_dict,
+    hold_trial,
+    is_better_untaught,
+    measure_untaught,
+    outcomes,
+    prepare_trials,
+)
 from nomoat.train.beginning import refuse_taken_name
 from nomoat.train.options import check as check_tune
 
@@ -51,19 +60,38 @@ def _move(options: MoveOptions, store: Store) -> Generator[Record]:
         return
     if moving.lesson not in store.names("data"):
         refuse_taken_name(moving.unproven, store, replace=options.replace)
+    untaught = yield from _measured_untaught(moving, trials, store)
     moving = yield from write_lesson(moving, store)
     yield from train_pupil(moving, store)
-    yield from _judge(moving, trials, store)
+    yield from _judge(moving, trials, untaught, store)
 
 
-def _judge(moving: Relocation, trials: list[SkillTrial], store: Store) -> Generator[Record]:
+def _measured_untaught(
+    moving: Relocation, trials: list[SkillTrial], store: Store
+) -> Generator[Record, None, list[dict[str, Side]]]:
+    """The three that need no lesson, before it begins: who would learn from a worse teacher is told in time."""
+    found = []
+    for trial in trials:
+        found.append((yield from measure_untaught(moving, trial, store)))
+        if is_better_untaught(trial, found[-1], moving.options.seed):
+            yield Note(
+                f"{trial.skill}: {moving.new.name} alone is better at it than {moving.options.stack}; a student that "
+                "ends below its own base does not pass, so leave out the adapter that learned it",
+                warning=True,
+            )
+    return found
+
+
+def _judge(
+    moving: Relocation, trials: list[SkillTrial], untaught: list[dict[str, Side]], store: Store
+) -> Generator[Record]:
     """Hold the trials, and give the student its name if it has passed them all."""
     options = moving.options
     student = moving.new.load_adapter(store.find("adapters", moving.unproven))
     table: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
-    for trial in trials:
-        result = yield from hold_trial(moving, trial, ((student, 1.0),), store)
+    for trial, sides in zip(trials, untaught):
+        result = yield from hold_trial(moving, trial, sides, ((student, 1.0),), store)
         table.append(as_dict(result, options.keep, options.seed))
         rows += outcomes(result)
         yield Note(_sentence(table[-1]), warning=not result.passed)

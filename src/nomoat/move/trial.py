@@ -97,17 +97,31 @@ def _bytes_of(row: Row) -> int:
     return max(1, sum(len(str(answer).encode()) for answer in answers))
 
 
-def hold_trial(moving: Relocation, trial: SkillTrial, moved: Worn, store: Store) -> Measuring[SkillResult]:
-    """Put one skill before all four subjects and compare. Raises ``NumericError``."""
+def measure_untaught(moving: Relocation, trial: SkillTrial, store: Store) -> Measuring[dict[str, Side]]:
+    """What the old base, the old stack and the new base do with a skill's rows. Raises ``NumericError``."""
     old, new = moving.old, moving.new
     subjects = (Subject(old, (), "old base", store), Subject(old, moving.worn, "old stack", store),
-                Subject(new, (), "new base", store), Subject(new, moved, "moved", store))  # fmt: skip
+                Subject(new, (), "new base", store))  # fmt: skip
     sides: dict[str, Side] = {}
     for subject in subjects:
         task = trial.old if subject.base is old else trial.new
-        batch = moving.options.max_batch
-        sides[subject.word] = yield from measured(subject, task, trial.chosen, max_batch=batch)
-    return judged(trial, sides, keep=moving.options.keep, seed=moving.options.seed)
+        sides[subject.word] = yield from measured(subject, task, trial.chosen, max_batch=moving.options.max_batch)
+    return sides
+
+
+def hold_trial(
+    moving: Relocation, trial: SkillTrial, untaught: dict[str, Side], moved: Worn, store: Store
+) -> Measuring[SkillResult]:
+    """Put one skill before the student as well, and compare all four. Raises ``NumericError``."""
+    student = Subject(moving.new, moved, "moved", store)
+    side = yield from measured(student, trial.new, trial.chosen, max_batch=moving.options.max_batch)
+    return judged(trial, {**untaught, student.word: side}, keep=moving.options.keep, seed=moving.options.seed)
+
+
+def is_better_untaught(trial: SkillTrial, untaught: dict[str, Side], seed: int) -> bool:
+    """Whether the new base alone is certainly better at the skill than the stack that would teach it."""
+    stack, base = (_values(trial, untaught[word]) for word in ("old stack", "new base"))
+    return _compared(trial, stack, base, seed).verdict == "better"
 
 
 def judged(trial: SkillTrial, sides: dict[str, Side], *, keep: float, seed: int) -> SkillResult:

@@ -12,7 +12,7 @@ import pytest
 from nomoat.api import answer
 from nomoat.core.errors import UsageError
 from nomoat.core.files import sha256_file
-from nomoat.core.records import Done, Progress, Step
+from nomoat.core.records import Done, Note, Progress, Step
 from nomoat.core.store import Store, read_lineage
 from nomoat.data.load import load_rows
 from nomoat.engine.names import CACHE_FOLDER, open_stack
@@ -120,6 +120,16 @@ def test_a_skill_that_is_lost_stays_apart_and_the_name_is_free(store: Store) -> 
     lineage = read_lineage(done.path)
     assert lineage is not None and lineage.details["moved"]["passed"] is False
     assert old_bytes(store) == before
+
+
+def test_a_teacher_that_is_worse_than_the_new_base_is_named_before_the_lesson(store: Store) -> None:
+    told = []
+    for record in move(dataclasses.replace(OPTIONS, stack="old+colour:-3", check="loss"), store):
+        if isinstance(record, Note):
+            told.append(record.text)
+        if isinstance(record, Progress) and record.stage == "the old stack answers":
+            break
+    assert any("colours: other alone is better at it than old+colour:-3" in text for text in told)
 
 
 def test_an_adapter_of_that_name_is_replaced_only_by_one_that_passed(settled: Settled, own_home: Path) -> None:

@@ -11,7 +11,7 @@ from nomoat.judge.measure import RowLoss
 from nomoat.judge.side import Side
 from nomoat.judge.task import Chosen, Task
 from nomoat.move.job import _sentence
-from nomoat.move.trial import SUBJECTS, SkillResult, SkillTrial, as_dict, judged
+from nomoat.move.trial import SUBJECTS, SkillResult, SkillTrial, as_dict, is_better_untaught, judged
 
 ROWS = 40
 
@@ -30,7 +30,8 @@ def result(**nats: float) -> SkillResult:
 
 
 def test_a_skill_passes_that_keeps_its_gain_and_helps_the_new_base() -> None:
-    assert result(old_base=9.2, old_stack=8.5, new_base=9.0, moved=8.4).passed
+    found = result(old_base=9.2, old_stack=8.5, new_base=9.0, moved=8.4)
+    assert found.passed and not is_better_untaught(found.trial, found.sides, 0)
 
 
 def test_a_gain_that_is_lost_does_not_pass() -> None:
@@ -42,5 +43,6 @@ def test_a_student_that_is_worse_than_its_base_alone_has_learned_from_a_worse_te
     found = result(old_base=9.2, old_stack=8.5, new_base=4.8, moved=moved)
     assert found.kept.value is not None and found.kept.value > 0.9
     assert not found.passed
+    assert is_better_untaught(found.trial, found.sides, 0)
     line = as_dict(found, 0.9, 0)
     assert line["beside_new_base"]["verdict"] == "worse" and "alone is better at it" in _sentence(line)

@@ -3,8 +3,9 @@
     python bench/verdicts.py PAIRS --model qwen05 --verdicts 1000           # llama-server, built here once
     python bench/verdicts.py PAIRS --model smollm2 --verdicts 40 --peer xllamacpp
 
-A verdict is a prompt read and one token drawn; llama-server gets eight at a time, as in ``bench/serve.py``. Rounds are
-interleaved, each on pairs of its own. Every peer stays loaded. ``pip install -e '.[dev]'``.
+A verdict is a prompt read and one token drawn; llama-server gets eight at a time, as in ``bench/serve.py``, and may use
+its prompt cache: all prompts begin alike. Rounds are interleaved, each on pairs of its own. Every peer stays loaded.
+``pip install -e '.[dev]'``.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def main() -> None:
     pairs = [Pair(each.messages, each.chosen, each.rejected) for each in labelled]
     engine = str(llama_server()) if args.peer == "llama-server" else args.peer
     command = [sys.executable, str(HERE / "peers" / "llama_serve.py"), engine, str(models.path(args.model))]
-    peer = Peer(args.peer, [*command, str(args.threads)])
+    peer = Peer(args.peer, [*command, str(args.threads), "--cache"])
     size = -(-len(pairs) // args.rounds)
     ours: list[float] = []
     theirs: list[float] = []

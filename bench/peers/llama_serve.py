@@ -1,8 +1,8 @@
-"""llama-server behind the commands of ``serve_job.py``: ``BINARY|xllamacpp MODEL THREADS [LORA.gguf ...]``.
+"""llama-server behind the commands of ``serve_job.py``: ``BINARY|xllamacpp MODEL THREADS [--cache] [LORA.gguf ...]``.
 
 The binary is a ``llama-server``; ``xllamacpp`` is the same server inside the wheel of that name. Its own figures for a
-single request (``timings``) are taken, which leave HTTP out; all is greedy, without end-of-text and without its prompt
-cache, whose keys and values ignore which adapter a request wears.
+single request (``timings``) are taken, which leave HTTP out; all is greedy and without end-of-text. Its prompt cache is
+off without ``--cache``: rounds repeat their prompts, and its keys and values ignore which adapter a request wears.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import httpx
 from serve_job import Command, serve
 
 SLOTS, CONTEXT = 8, 4096  # CONTEXT tokens a slot
+CACHE = "--cache"
 
 
 @contextlib.contextmanager
@@ -63,13 +64,14 @@ def wait_for(address: str, client: httpx.Client) -> None:
 
 
 def main() -> None:
-    kind, model, threads, *loras = sys.argv[1:]
+    kind, model, threads, *more = sys.argv[1:]
+    loras = [word for word in more if word != CACHE]
     starting = wheel(model, threads, loras) if kind == "xllamacpp" else binary(kind, model, threads, loras)
     with starting as address, httpx.Client(timeout=600) as client:
         wait_for(address, client)
 
         def complete(tokens: list[int], worn: list[int], max_tokens: int) -> dict[str, Any]:
-            wish = {"prompt": tokens, "n_predict": max_tokens, "temperature": 0.0, "cache_prompt": False}
+            wish = {"prompt": tokens, "n_predict": max_tokens, "temperature": 0.0, "cache_prompt": CACHE in more}
             strengths = [{"id": number, "scale": float(number in worn)} for number in range(len(loras))]
             reply = client.post(f"{address}/completion", json=wish | {"ignore_eos": True, "lora": strengths})
             reply.raise_for_status()

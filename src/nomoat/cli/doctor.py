@@ -31,9 +31,6 @@ _EXAMPLES = {"smollm2-135m": (134_515_008, 98_362_432), "qwen2.5-0.5b": (494_032
 # parameter. Norms, attention, quantization and the optimiser leave about this much of the products' speed.
 _TUNE_SHARE = 0.6
 _DECODE_SHARE = 0.5
-
-_WITH_INT8_PRODUCTS = ("avx-vnni", "avx512", "amx", "neon-dot")
-"""Instruction sets in which a product of 8-bit integers is several times a float32 one."""
 _ARM = ("aarch64", "arm64")
 _TWINS_COST = "everything works on the PyTorch twins, several times slower, and int8 is not to be had. "
 _UNSET = "unset NOMOAT_KERNELS"
@@ -117,14 +114,12 @@ def _kernels() -> Iterator[Finding]:
     mend = f"it may do more: {_UNSET}" if limit else ""
     neon = " (NEON, as the compiler made it)" if platform.machine().lower() in _ARM else ""
     yield Finding("kernels", native.status() + neon + (f", held to {limit}" if limit else ""), not limit, mend)
-    tiles = native.has_tiles()
-    yield Finding("bfloat16 tiles", "yes: --precision auto trains in bfloat16" if tiles else "no: it trains in float32")
-    sets = int8_native.instruction_sets()
-    level = sets[max(number for number in sets if number <= native.chosen(None, int8_native.SETS))]
-    quick = level in _WITH_INT8_PRODUCTS
+    tiles, quick = native.has_tiles(), int8_native.is_quick()
+    auto = "bfloat16" if tiles else "int8, where there is memory for its copies" if quick else "float32"
+    yield Finding("bfloat16 tiles", f"{'yes' if tiles else 'no'}: --precision auto trains in {auto}")
     yield Finding(
         "int8 kernels",
-        level,
+        int8_native.instruction_set(),
         quick,
         "" if quick else "this processor multiplies 8-bit numbers no faster than float32: leave --precision at auto",
     )

@@ -51,17 +51,18 @@ def packs(prompts: Sequence[Sequence[int]], most: int) -> Iterator[list[Reading]
 
 
 def next_logprobs(
-    base: Base, prompts: Sequence[Sequence[int]], candidates: Sequence[int], stack: Stack = EMPTY
+    base: Base, prompts: Sequence[Sequence[int]], candidates: Sequence[int], stack: Stack = EMPTY, *, parts: int = 2
 ) -> Iterator[tuple[int, list[float]]]:
     """For every prompt (token ids) its number and the log-probability in nats of each candidate right after it.
 
-    They come pack by pack. Raises ``UsageError`` for a prompt that is empty or exceeds the context.
+    They come pack by pack. ``parts``: see ``kernels.blocks.quick_products``. Raises ``UsageError`` for a prompt that is
+    empty or exceeds the context.
     """
     most = base.decoder.config.max_seq_len
     for number, prompt in enumerate(prompts):
         if not 0 < len(prompt) <= most:
             raise UsageError(f"prompt {number} has {len(prompt):,} tokens and the context holds 1 to {most:,}")
-    reader = _Reader(base, max(map(len, prompts), default=0), stack)
+    reader = _Reader(base, max(map(len, prompts), default=0), stack, parts)
     for pack in packs(prompts, PACK_TOKENS):
         rows = reader.read(pack, list(candidates)).tolist()
         for reading, row in zip(pack, rows, strict=True):
@@ -72,8 +73,8 @@ def next_logprobs(
 class _Reader:
     """Reads packs in their order over one cache, which holds the prompt before a pack and the pack."""
 
-    def __init__(self, base: Base, longest: int, stack: Stack) -> None:
-        self._base, self._stack = base, stack
+    def __init__(self, base: Base, longest: int, stack: Stack, parts: int) -> None:
+        self._base, self._stack, self._parts = base, stack, parts
         self._cache = KVCache(base.decoder.config, -(-(2 * longest + PACK_TOKENS) // PAGE))
         self._held = torch.empty(0, dtype=torch.long)  # where the tokens of the last prompt are
 
@@ -84,7 +85,7 @@ class _Reader:
         lengths = [len(one.tokens) for one in pack]
         layout = Layout(lengths, [one.start for one in pack])
         tokens = torch.tensor([token for one in pack for token in one.tokens])
-        with quick_products():
+        with quick_products(parts=self._parts):
             hidden = self._base.decoder.forward(tokens, layout, self._stack, self._cache)
             logits = self._base.decoder.logits(hidden[torch.tensor(lengths).cumsum(0) - 1], self._stack)
         return logits.log_softmax(1)[:, candidates]

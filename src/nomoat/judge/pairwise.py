@@ -124,9 +124,12 @@ def letter_tokens(subject: Subject) -> list[int]:
 def chances(
     subject: Subject, prompts: Sequence[list[int]], candidates: Sequence[int], stage: str
 ) -> Measuring[list[list[float]]]:
-    """Log-probabilities of the candidates right after every prompt (n, candidates)."""
+    """Log-probabilities of the candidates right after every prompt (n, candidates), rounded where that is quicker.
+
+    What rounding does to a judge is part of the judge: it sits its exam in the same arithmetic.
+    """
     found: dict[int, list[float]] = {}
-    for number, row in next_logprobs(subject.base, prompts, candidates, subject.stack):
+    for number, row in next_logprobs(subject.base, prompts, candidates, subject.stack, parts=1):
         found[number] = row
         yield Progress(stage, len(found), len(prompts), "prompts")
     return [found[number] for number in range(len(prompts))]

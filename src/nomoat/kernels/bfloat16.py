@@ -25,16 +25,17 @@ def takes(data: Tensor, type: str) -> bool:
     return large and data.is_cpu and native.has_tiles()
 
 
-def product(x: Tensor, data: Tensor, type: str) -> Tensor:
+def product(x: Tensor, data: Tensor, type: str, parts: int = 2) -> Tensor:
     """Return x @ W.T, (M, rows), for x float32 (M, cols) of many rows and W stored in ``data``. No gradient.
 
     Every float32 number is taken as the sum of two bfloat16 numbers, so a result lies within 2^-15 of
-    ``abs(x) @ abs(W).T`` (Henry, Tang & Heinecke 2019, arXiv 1904.06376). Raises as ``blocks.expand`` does.
+    ``abs(x) @ abs(W).T`` (Henry, Tang & Heinecke 2019, arXiv 1904.06376); as one of them, within 2^-7. Raises as
+    ``blocks.expand`` does.
     """
     if x.requires_grad and torch.is_grad_enabled():
         raise UsageError("bfloat16.product has no gradient", hint="expand the weights, or use torch.no_grad()")
     if takes(data, type):
-        return native.matmul_tiles(x, data, type, parts=2)
+        return native.matmul_tiles(x, data, type, parts=parts)
     return reference.matmul_small(x, data, type)
 
 

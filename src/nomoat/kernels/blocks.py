@@ -16,7 +16,7 @@ from nomoat.formats.weights import Bytes
 from nomoat.kernels import bfloat16, native, reference
 
 MAX_SMALL = native.MAX_SMALL
-_QUICK: Final = ContextVar("quick", default=False)
+_PARTS: Final = ContextVar("parts", default=0)  # of a float32 number in bfloat16; 0: it stays whole
 
 
 def from_view(data: Bytes) -> Tensor:
@@ -49,24 +49,25 @@ def matmul_small(x: Tensor, data: Tensor, type: str) -> Tensor:
 
 
 @contextlib.contextmanager
-def quick_products() -> Iterator[None]:
+def quick_products(parts: int = 2) -> Iterator[None]:
     """Inside, products of many rows, attention's too, may go through tiles: for prompts that are to be answered.
 
-    A verdict is an answer of one letter, and a search for weights only finds its way by them. Training and all other
-    scoring stay outside: they are held to float32.
+    A search for weights only finds its way by them. ``parts``: bfloat16 numbers that a float32 number is taken as; with
+    one, matrices are rounded as in training, for a verdict of one letter. All other scoring stays outside: it is held
+    to float32.
     """
-    before = _QUICK.set(True)
+    before = _PARTS.set(parts)
     try:
         yield
     finally:
-        _QUICK.reset(before)
+        _PARTS.reset(before)
 
 
 def are_quick() -> bool:
     """Whether products may be quick here."""
-    return _QUICK.get()
+    return _PARTS.get() > 0
 
 
-def is_quick(data: Tensor, type: str) -> bool:
-    """Whether a product of many rows with this matrix goes through ``bfloat16.product`` here."""
-    return are_quick() and bfloat16.takes(data, type)
+def quick_parts(data: Tensor, type: str) -> int:
+    """In how many parts ``bfloat16.product`` takes the numbers of many rows with this matrix here; 0: it does not."""
+    return _PARTS.get() if are_quick() and bfloat16.takes(data, type) else 0

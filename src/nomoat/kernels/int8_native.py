@@ -13,6 +13,7 @@ from nomoat.kernels.memory import empty
 
 SETS: Final = native.LEVELS  # by the number the library gives them; on Arm 1 is "neon-dot"
 _BLOCK: Final = 64
+_QUICK: Final = ("avx-vnni", "avx512", "amx", "neon-dot")  # where such a product is several times a float32 one
 
 
 def instruction_sets() -> dict[int, str]:
@@ -25,6 +26,17 @@ def instruction_sets() -> dict[int, str]:
         if name not in found.values():
             found[number] = name
     return found
+
+
+def instruction_set() -> str:
+    """The one that is used here; nothing where the library is not built."""
+    found = instruction_sets()
+    return found[max(number for number in found if number <= native.chosen(None, SETS))] if found else ""
+
+
+def is_quick() -> bool:
+    """Whether this processor multiplies eight-bit integers much faster than float32 numbers."""
+    return native.available() and instruction_set() in _QUICK
 
 
 def quantize(

@@ -85,8 +85,8 @@ class FrozenWeight:
         """``x @ W.T``. (T, in) -> (T, out)."""
         if x.shape[0] <= blocks.MAX_SMALL:
             return blocks.matmul_small(x, self.data, self.type)
-        if blocks.is_quick(self.data, self.type):
-            return bfloat16.product(x, self.data, self.type)
+        if parts := blocks.quick_parts(self.data, self.type):
+            return bfloat16.product(x, self.data, self.type, parts)
         return torch.mm(x, self.expand().T, out=empty(x.shape[0], self.shape[0], like=x))
 
     def product_transposed(self, g: Tensor, add_to: Tensor | None = None) -> Tensor:

@@ -6,6 +6,7 @@ the exact blocks whatever is chosen here.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import torch
@@ -20,6 +21,7 @@ KEPT: Final = 16  # columns of each matrix that stay float32; with 8, SmolLM2's 
 HEAD_BYTES: Final = 300e6  # what the copies of a head may take
 _HEAD_GROUP: Final = 128  # columns under one scale in the head: its rounding changes little, its size much
 _HEAD_COPY_BYTES: Final = 1.08  # of memory for a weight of the head and a direction, scales and all
+_COPY_BYTES: Final = 2.5  # of memory for a weight of a layer, both directions, scales and kept columns
 _SEGMENTS: Final = 8  # of random tokens; the first token of each draws the largest activations of a model
 _LENGTH: Final = 16
 
@@ -53,6 +55,12 @@ def head_fits(decoder: Decoder) -> bool:
     """Whether an int8 copy of the head for both directions keeps to ``HEAD_BYTES``."""
     rows, columns = decoder.lm_head.weight.shape
     return 2 * _HEAD_COPY_BYTES * rows * columns <= HEAD_BYTES
+
+
+def int8_bytes(decoder: Decoder) -> int:
+    """About the memory that int8 copies of all layers take."""
+    weights = sum(math.prod(linear.weight.shape) for block in decoder.layers for linear in linears_of(block))
+    return round(_COPY_BYTES * weights)
 
 
 def _top(columns: Tensor, kept: int) -> Tensor:

@@ -97,7 +97,7 @@ class TuneOptions:
     precision: str = option(
         "auto",
         "arithmetic of the frozen matrices. bfloat16 and int8 are faster and are measured on your rows before they are "
-        "used; auto is bfloat16 where the processor is quick at it, otherwise float32",
+        "used; auto is the one that the processor is quick at, otherwise float32",
         choices=PRECISIONS,
     )
     threads: int = option(0, "processor threads; 0: all cores. The same count gives the same bytes")

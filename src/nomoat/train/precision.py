@@ -5,9 +5,9 @@ one in float32 points (a cosine of at least 0.99), and the loss must be within 2
 go back to float32, whose errors every gradient carries, and then layers from the bottom up, whose errors pass through
 all others.
 
-``auto`` means bfloat16 where the processor has tiles for it, several times as fast as float32 there, and float32
-elsewhere. It never means int8, because the gate speaks of single steps and not of where a run ends. What either gains
-on a machine is told by ``bench/profile_step.py``.
+``auto`` means bfloat16 where the processor has tiles for it; else int8 where it has instructions for that and memory
+for the copies; else float32. Whole runs in either end within half a percent of float32's held-out loss (LOG.md,
+``bench/modes.py rounding``). What either gains on a machine is told by ``bench/profile_step.py``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
+from nomoat.core.machine import memory
 from nomoat.core.records import Note, Progress, Record
 from nomoat.data.pack import Packed, pack
-from nomoat.kernels import native
+from nomoat.kernels import int8_native, native
 from nomoat.model import precision
 from nomoat.model.adapters import Adapter
 from nomoat.model.template import Encoded
@@ -36,6 +37,7 @@ _TOKENS = 384  # of real rows that are measured, and more where so many teach li
 _LEARNED = 16  # tokens with a loss; the loss of one or two of them moves further by rounding than that of a step
 _MOST_TOKENS = 2048
 _STARTED = 0.02  # spread of the factors that start at zero, for the measurement: about that of a trained adapter
+_COPIES = 0.25  # of the memory at hand: what ``auto`` spends on int8 copies
 _SHARES = (0.0, 0.1, 0.2, 0.35, 0.5)  # of the layers in float32, tried in this order
 
 
@@ -76,7 +78,7 @@ def choose_arithmetic(job: Job) -> Generator[Record, None, Arithmetic]:
     """Take the base to the arithmetic that the options ask for, as far as the gate lets it."""
     wanted = job.options.precision
     if wanted == AUTO:
-        wanted = BFLOAT16 if native.has_tiles() else FLOAT32
+        wanted = _quickest(job)
     if wanted == FLOAT32:
         return Arithmetic()
     if wanted == BFLOAT16 and not native.has_tiles():
@@ -93,6 +95,15 @@ def choose_arithmetic(job: Job) -> Generator[Record, None, Arithmetic]:
     use(job, Arithmetic())
     yield Note(f"{wanted} does not hold on this base and these rows ({found[-1]}): training in float32", warning=True)
     return Arithmetic()
+
+
+def _quickest(job: Job) -> str:
+    """What ``auto`` means on this machine for this base."""
+    if native.has_tiles():
+        return BFLOAT16
+    at_hand = job.options.memory_bytes or memory().available_bytes
+    fits = precision.int8_bytes(job.base.decoder) <= _COPIES * at_hand
+    return INT8 if fits and int8_native.is_quick() else FLOAT32
 
 
 def _int8_ladder(job: Job) -> list[Arithmetic]:

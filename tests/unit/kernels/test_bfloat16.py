@@ -122,8 +122,11 @@ def test_only_who_asks_for_quick_products_gets_them() -> None:
     weight, x = FrozenWeight(stored("Q8_0", 1024, 64), "Q8_0", 64), torch.randn(40, 64)
     exact = x @ weight.expand().T
     assert torch.equal(weight.product(x), exact)
-    with blocks.quick_products():
-        assert torch.equal(weight.product(x), exact) != native.has_tiles()
+    for parts, bound in ((2, 2**-15), (1, 2**-7)):
+        with blocks.quick_products(parts):
+            quick = weight.product(x)
+        assert torch.equal(quick, exact) != native.has_tiles()
+        assert error(quick, x, weight.expand()) < bound
     assert torch.equal(weight.product(x), exact)
 
 

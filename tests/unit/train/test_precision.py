@@ -10,7 +10,7 @@ import pytest
 
 from nomoat.core.records import Done, Step
 from nomoat.core.store import Store, read_lineage
-from nomoat.kernels import int8, native
+from nomoat.kernels import int8, int8_native, native
 from nomoat.model.linear import Linear
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
@@ -116,13 +116,31 @@ def test_bfloat16_that_holds_is_used_and_where_the_processor_is_slow_at_it_a_not
     assert again == chosen and "no tiles of bfloat16" in notes[0]
 
 
-def test_auto_is_bfloat16_where_the_processor_is_quick_at_it(
-    options: TuneOptions, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("tiles", "quick", "memory", "chosen"),
+    [
+        (True, True, None, "bfloat16"),
+        (False, True, None, "int8"),
+        (False, True, "1M", "float32"),  # the copies do not fit
+        (False, False, None, "float32"),
+    ],
+)
+def test_auto_is_what_the_processor_is_quick_at(
+    options: TuneOptions, monkeypatch: pytest.MonkeyPatch, tiles: bool, quick: bool, memory: str | None, chosen: str
 ) -> None:
+    job = prepared(dataclasses.replace(options, precision="auto", memory=memory))
+    monkeypatch.setattr(native, "has_tiles", lambda: tiles)
+    monkeypatch.setattr(int8_native, "is_quick", lambda: quick)
+    assert precision._quickest(job) == chosen
+
+
+def test_auto_goes_through_the_gate(options: TuneOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOMOAT_KERNELS", "portable")
     job = prepared(dataclasses.replace(options, precision="auto"))
-    assert outcome(choose_arithmetic(job))[1] == Arithmetic("bfloat16" if native.has_tiles() else "float32")
-    monkeypatch.setenv("NOMOAT_KERNELS", "avx2")
-    assert outcome(choose_arithmetic(job))[1] == Arithmetic("float32")
+    assert outcome(choose_arithmetic(job)) == ([], Arithmetic("float32"))
+    monkeypatch.setattr(int8_native, "is_quick", lambda: True)
+    notes, chosen = outcome(choose_arithmetic(job))
+    assert chosen == Arithmetic("int8") and "int8 holds" in notes[0]
 
 
 def test_bfloat16_that_does_not_hold_is_not_used(options: TuneOptions, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,7 +172,8 @@ def start(name: str, args: argparse.Namespace, folder: Path, folders: list[str],
     """Load one engine; ``folders`` and ``files`` are the same adapters, as PEFT keeps them and as GGUF."""
     model, threads, peers = str(models.path(args.model)), str(args.threads), HERE / "peers"
     if name == "nomoat":
-        return Peer(name, [sys.executable, str(peers / "nomoat_serve.py"), model, threads, *folders])
+        how = ["--round-prompts"] if args.round_prompts else []
+        return Peer(name, [sys.executable, str(peers / "nomoat_serve.py"), model, threads, *how, *folders])
     if name == "openvino":
         model = str(as_openvino_reads_it(args.model, args.openvino_type, folder / "openvino"))
         return Peer(name, [args.openvino_python, str(peers / "openvino_serve.py"), model, threads], mixes=False)
@@ -192,6 +193,7 @@ def main() -> None:
     )
     parser.add_argument("--openvino-type", default="Q8_0", help="blocks of the model that OpenVINO opens")
     parser.add_argument("--openvino-python", default=sys.executable, help="an interpreter that has openvino-genai")
+    parser.add_argument("--round-prompts", action="store_true", help="nomoat reads prompts rounded to bfloat16")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prefill", type=int, nargs="+", default=[512, 2048])
     parser.add_argument("--prompt", type=int, default=85)

@@ -1,4 +1,4 @@
-"""The engine of nomoat behind the commands of ``serve_job.py``: ``MODEL THREADS [ADAPTER_FOLDER ...]``."""
+"""The engine of nomoat behind the commands of ``serve_job.py``: ``MODEL THREADS [--round-prompts] [FOLDER ...]``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from nomoat.engine.generate import Engine, Request
 from nomoat.engine.sampling import Sampling
 from nomoat.model.load import load_base
 
+ROUNDED = "--round-prompts"
+
 
 def main() -> None:
-    model, threads, *folders = sys.argv[1:]
+    model, threads, *more = sys.argv[1:]
+    folders = [word for word in more if word != ROUNDED]
     torch.set_num_threads(int(threads))
     base = load_base(Path(model), name="bench")
     adapters = [base.load_adapter(Path(folder)) for folder in folders]
@@ -29,7 +32,7 @@ def main() -> None:
         ]
         times: list[float] = []
         began = time.perf_counter()
-        for _ in Engine(base).stream(requests):
+        for _ in Engine(base, round_prompts=ROUNDED in more).stream(requests):
             times.append(time.perf_counter() - began)
         decode = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
         return {"seconds": times[-1], "tokens": len(times), "first": times[0], "decode": decode}

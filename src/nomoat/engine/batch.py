@@ -7,6 +7,7 @@ one for whoever comes.
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Sequence
 
@@ -35,6 +36,7 @@ class BatchOptions:
     """``context``: the most tokens a request may reach, prompt and answer together. ``reuse``: what was read once
     serves every request that begins with it under the same adapters. ``cache_bytes`` are taken as they are needed.
     ``speculate``: guess tokens that stood in the text before, where that is faster; the answers are the same.
+    ``round_prompts``: prompts whose own predictions nobody asked for are read in bfloat16, where there are tiles.
     """
 
     context: int
@@ -43,6 +45,7 @@ class BatchOptions:
     reuse: bool = True
     int8_cache: bool = False
     speculate: bool = True
+    round_prompts: bool = False
 
 
 class Batch:
@@ -87,7 +90,9 @@ class Batch:
         answer = new_answer(index, request, self._options.context, config.vocab_size)
         self._answers[index] = answer
         wear = cached_under(request.stack, config)
-        self._room.announce(index, wear, answer.known, reuse=answer.scorer is None)
+        # Keys of an answer are exact: as part of a later prompt they would be rounded, so they are nobody else's.
+        shareable = self._n_rounded(answer) if self._options.round_prompts else sys.maxsize
+        self._room.announce(index, wear, answer.known, shareable=shareable, reuse=answer.scorer is None)
         self._scheduler.add(index, len(answer.known))
 
     def cancel(self, index: int) -> None:
@@ -104,28 +109,22 @@ class Batch:
 
     @torch.inference_mode()
     def step(self) -> list[Piece]:
-        """Run one forward pass; return the pieces of every request that got tokens or ended."""
+        """Read the next tokens of every request; return the pieces of those that got tokens or ended."""
         pieces = self._overdue()
         segments = self._by_stack(self._scheduler.plan(self._guess()))
         if not segments:
             return pieces
-        started = time.perf_counter()
-        with quick_products():
-            hidden = self._forward(segments)
-        if (n_rows := hidden.shape[0]) <= MAX_ROWS:
-            self._pace.time(n_rows, time.perf_counter() - started)
+        hidden = self._read(segments)
         self._note_reuse(segments)
-        start = 0
-        drawing: list[tuple[Segment, slice]] = []
+        drawing: list[tuple[Segment, Tensor]] = []
         for segment in segments:
-            rows = slice(start, start + segment.length)
-            start = rows.stop
-            self._score_prompt(segment, hidden[rows])
+            rows = hidden[segment.request]
+            self._score_prompt(segment, rows)
             if segment.samples:
-                drawing.append((segment, slice(rows.stop - 1 - segment.guesses, rows.stop)))
+                drawing.append((segment, rows[-1 - segment.guesses :]))
             else:
                 self._advance(segment, 0)
-        return pieces + self._draw(drawing, hidden)
+        return pieces + self._draw(drawing)
 
     def _drop(self, index: int) -> None:
         self._scheduler.finish(index)
@@ -150,6 +149,8 @@ class Batch:
         if not self._options.speculate or rows >= MAX_ROWS or rows < self._scheduler.n_running:
             return guesses
         for answer in (self._answers[index] for index in answering):
+            if answer.silent and self._n_rounded(answer):  # its prompt's last token is not read as guesses are
+                continue
             most = min(worth_guessing(answer.lookup.rate, self._pace, rows), answer.limit - len(answer.output) - 1)
             answer.guesses = answer.lookup.guess(answer.known, most) if most > 0 else []
             if most <= 0:
@@ -180,8 +181,28 @@ class Batch:
         mixed = MixedStack(stacks, lengths)
         return stacks[0] if len(mixed.runs) == 1 else mixed
 
-    def _forward(self, segments: list[Segment]) -> Tensor:
-        """Hidden states (T, D) of the segments' new tokens; their keys and values are in the cache after it."""
+    def _n_rounded(self, answer: Answer) -> int:
+        """How many of its first tokens are read rounded."""
+        return len(answer.prompt) if self._options.round_prompts and answer.scorer is None else 0
+
+    def _read(self, segments: list[Segment]) -> dict[int, Tensor]:
+        """By request the hidden states (length, D) of its segment; rounded ones have a pass of their own."""
+        rounded = [one for one in segments if one.start < self._n_rounded(self._answers[one.request])]
+        exact = [one for one in segments if one not in rounded]
+        hidden: dict[int, Tensor] = {}
+        if rounded:
+            with quick_products(parts=1):
+                hidden |= self._forward(rounded)
+        if exact:
+            started = time.perf_counter()
+            with quick_products():
+                hidden |= self._forward(exact)
+            if (n_rows := sum(one.length for one in exact)) <= MAX_ROWS:
+                self._pace.time(n_rows, time.perf_counter() - started)
+        return hidden
+
+    def _forward(self, segments: list[Segment]) -> dict[int, Tensor]:
+        """Hidden states of the segments' new tokens; their keys and values are in the cache after it."""
         tokens: list[int] = []
         for segment in segments:
             answer = self._answers[segment.request]
@@ -189,19 +210,22 @@ class Batch:
             tokens += answer.guesses[: segment.guesses]
         lengths = [segment.length for segment in segments]
         layout = Layout(lengths, [segment.start for segment in segments], [segment.request for segment in segments])
-        return self._base.decoder.forward(torch.tensor(tokens), layout, self._worn(segments, lengths), self._cache)
+        worn = self._worn(segments, lengths)
+        hidden = self._base.decoder.forward(torch.tensor(tokens), layout, worn, self._cache)  # (T, D)
+        return dict(zip((one.request for one in segments), torch.split(hidden, lengths), strict=True))
 
-    def _draw(self, drawing: list[tuple[Segment, slice]], hidden: Tensor) -> list[Piece]:
+    def _draw(self, drawing: list[tuple[Segment, Tensor]]) -> list[Piece]:
         """The next token of every segment that draws, from its last hidden states."""
         if not drawing:
             return []
         segments = [segment for segment, _ in drawing]
-        worn = self._worn(segments, [rows.stop - rows.start for _, rows in drawing])
-        logits = self._base.decoder.logits(torch.cat([hidden[rows] for _, rows in drawing]), worn)  # (N, V)
+        hidden = [rows for _, rows in drawing]
+        worn = self._worn(segments, [rows.shape[0] for rows in hidden])
+        logits = self._base.decoder.logits(torch.cat(hidden), worn)  # (N, V)
         logprobs = logits.log_softmax(-1)  # of all rows at once: one by one it is a tenth of a step
         pieces, start = [], 0
         for segment, rows in drawing:
-            stop = start + rows.stop - rows.start
+            stop = start + rows.shape[0]
             pieces += self._draw_one(segment, logits[start:stop], logprobs[start:stop])
             start = stop
         return pieces

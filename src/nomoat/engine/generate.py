@@ -37,15 +37,19 @@ class Completion:
 class Engine:
     """Answers requests on one base, at most ``max_batch`` at a time.
 
-    ``max_context`` lowers the base's own context length, prompt and answer together, in tokens.
+    ``max_context`` lowers the base's own context length, prompt and answer together, in tokens. ``round_prompts``: see
+    ``BatchOptions``.
     """
 
-    def __init__(self, base: Base, *, max_batch: int = 16, max_context: int | None = None) -> None:
+    def __init__(
+        self, base: Base, *, max_batch: int = 16, max_context: int | None = None, round_prompts: bool = False
+    ) -> None:
         if max_batch < 1:
             raise UsageError(f"max_batch is {max_batch} and must be 1 or more")
         self.base = base
         self.max_batch = max_batch
         self.context = context_of(base, max_context)
+        self.round_prompts = round_prompts
 
     def stream(self, requests: Iterable[Request]) -> Generator[Piece, None, None]:
         """Yield a piece for every drawn token, the requests' pieces interleaved. Close it to stop.
@@ -60,7 +64,10 @@ class Engine:
         longest = max(len(fitted(request, self.context)[0]) + request.sampling.max_tokens for request in waiting)
         context = min(longest, self.context)
         slots = min(self.max_batch, len(waiting))
-        batch = Batch(self.base, BatchOptions(context=context, max_batch=slots, cache_bytes=CACHE_BYTES))
+        options = BatchOptions(
+            context=context, max_batch=slots, cache_bytes=CACHE_BYTES, round_prompts=self.round_prompts
+        )
+        batch = Batch(self.base, options)
         for index, request in enumerate(waiting):
             batch.add(index, request)
         while not batch.idle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Hashable, Sequence
 
 from nomoat.engine.prefix import Node, PrefixTree
@@ -13,10 +14,14 @@ _WORTH_WAITING = 4 * PAGE  # tokens: less than this is read twice rather than wa
 
 @dataclasses.dataclass(slots=True)
 class _Guest:
-    """A running request: its pages in order; the first of them are shared ones, known to the tree."""
+    """A running request: its pages in order; the first of them are shared ones, known to the tree.
+
+    What stands after its first ``shareable`` tokens is its own.
+    """
 
     wear: Hashable
     tokens: Sequence[int]
+    shareable: int
     pages: list[int]
     shared: list[Node]
     cached: int
@@ -33,7 +38,7 @@ class PagedRoom:
         self._cache, self._max_pages, self._reuse = cache, max_pages, reuse
         self._free = list(reversed(range(cache.n_pages)))
         self._tree = PrefixTree()
-        self._announced: dict[int, tuple[Hashable, Sequence[int], bool]] = {}  # until they are done
+        self._announced: dict[int, tuple[Hashable, Sequence[int], int, bool]] = {}  # until they are done
         self._guests: dict[int, _Guest] = {}
 
     @property
@@ -46,14 +51,19 @@ class PagedRoom:
         """Pages that the next request may find its beginning in."""
         return len(self._tree)
 
-    def announce(self, request: int, wear: Hashable, tokens: Sequence[int], *, reuse: bool = True) -> None:
-        """Say what a request will hold. ``tokens`` is the caller's list: what it grows by, the room sees."""
-        self._announced[request] = (wear, tokens, reuse and self._reuse)
+    def announce(
+        self, request: int, wear: Hashable, tokens: Sequence[int], *, shareable: int = sys.maxsize, reuse: bool = True
+    ) -> None:
+        """Say what a request will hold. ``tokens`` is the caller's list: what it grows by, the room sees.
+
+        Others may find no more than the first ``shareable`` of them; without ``reuse`` it reads all of them itself.
+        """
+        self._announced[request] = (wear, tokens, shareable, reuse and self._reuse)
 
     def enter(self, request: int, spare: int) -> int | None:
         """As ``schedule.Room``: at least one known token is left to run."""
-        wear, tokens, reuse = self._announced[request]
-        usable = tokens[: len(tokens) - 1]
+        wear, tokens, shareable, reuse = self._announced[request]
+        usable = tokens[: min(len(tokens) - 1, shareable)]
         nodes, near, part = self._tree.match(wear, usable) if reuse else ([], None, 0)
         near = near if part else None
         for node in nodes:
@@ -73,7 +83,7 @@ class PagedRoom:
         elif nodes:
             self._tree.touch(nodes[-1])
         cached = len(nodes) * PAGE + part
-        guest = _Guest(wear, tokens, [node.page for node in nodes] + fresh, nodes, cached, reuse)
+        guest = _Guest(wear, tokens, shareable, [node.page for node in nodes] + fresh, nodes, cached, reuse)
         self._guests[request] = guest
         self._cache.place(request, guest.pages)
         return cached
@@ -84,7 +94,7 @@ class PagedRoom:
         guest.cached = cached
         if not guest.reuse:
             return cached
-        usable, aligned = len(guest.tokens) - 1, guest.cached == len(guest.shared) * PAGE
+        usable, aligned = min(len(guest.tokens) - 1, guest.shareable), guest.cached == len(guest.shared) * PAGE
         while aligned and guest.cached + PAGE <= usable:
             page = tuple(guest.tokens[guest.cached : guest.cached + PAGE])
             if self._tree.child(guest.wear, guest.shared[-1] if guest.shared else None, page) is None:
@@ -100,7 +110,7 @@ class PagedRoom:
                 return False
             reading = other.reuse and other.wear == guest.wear and other.cached < len(other.tokens) - 1
             if reading and other.cached >= guest.cached:
-                most = min(len(guest.tokens), len(other.tokens)) // PAGE * PAGE
+                most = min(len(guest.tokens), len(other.tokens), guest.shareable, other.shareable) // PAGE * PAGE
                 until = guest.cached + _WORTH_WAITING
                 if until <= most and guest.tokens[:until] == other.tokens[:until]:
                     return True
@@ -125,10 +135,11 @@ class PagedRoom:
         if guest is None or not self._reuse:
             return
         guest.cached = cached
-        while (at := len(guest.shared) * PAGE) + PAGE <= cached:
+        until = min(cached, guest.shareable)
+        while (at := len(guest.shared) * PAGE) + PAGE <= until:
             self._share(request, guest, tuple(guest.tokens[at : at + PAGE]))
-        if ended and at < cached:
-            self._share(request, guest, tuple(guest.tokens[at:cached]))
+        if ended and at < until:
+            self._share(request, guest, tuple(guest.tokens[at:until]))
 
     def leave(self, request: int) -> None:
         """As ``schedule.Room``: pages that the tree knows stay with it."""

@@ -20,8 +20,8 @@ from nomoat.core.errors import ResourceError, UsageError
 class Segment:
     """New tokens of one request in a step: ``length`` of them after ``start`` cached ones.
 
-    ``samples`` says that the request's next token is drawn. The last ``guesses`` tokens of the segment are guesses
-    of what will be drawn.
+    They are all of the prompt or all of the answer. ``samples`` says that the request's next token is drawn. The last
+    ``guesses`` tokens of the segment are guesses of what will be drawn.
     """
 
     request: int
@@ -54,12 +54,18 @@ class Room(Protocol):
 @dataclasses.dataclass(slots=True)
 class _Ticket:
     request: int
+    prompt: int
     total: int
     cached: int = 0
 
     @property
     def missing(self) -> int:
         return self.total - self.cached
+
+    @property
+    def ahead(self) -> int:
+        """Tokens to read that are all of the prompt, or all of what had been answered when it gave way."""
+        return (self.prompt if self.cached < self.prompt else self.total) - self.cached
 
 
 class Scheduler:
@@ -96,7 +102,7 @@ class Scheduler:
         """Queue a request of ``tokens`` known tokens."""
         if tokens < 1:
             raise UsageError(f"request {request}: there is nothing to run")
-        self._waiting.append(_Ticket(request, tokens))
+        self._waiting.append(_Ticket(request, tokens, tokens))
 
     def cached(self, request: int) -> int:
         """How many tokens of a running request are read; 0 for one that waits."""
@@ -118,7 +124,7 @@ class Scheduler:
         left = self._shared_tokens if segments else self._step_tokens
         pieces: dict[int, Segment] = {}
         for done, ticket in enumerate(sorted(reading, key=lambda ticket: ticket.missing)):
-            length = min(ticket.missing, max(1, left // (len(reading) - done)))
+            length = min(ticket.ahead, max(1, left // (len(reading) - done)))
             if left <= 0:
                 break
             pieces[ticket.request] = Segment(ticket.request, ticket.cached, length, length == ticket.missing)

@@ -75,6 +75,7 @@ class Service:
             cache_bytes=own.cache_mb << 20,
             reuse=own.prefix_cache,
             int8_cache=own.kv_int8,
+            round_prompts=own.round_prompts,
             speculate=own.speculate,
         )
         self._batch = Batch(base, self._batch_options)

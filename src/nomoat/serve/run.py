@@ -16,9 +16,12 @@ from fastapi import FastAPI
 
 from nomoat.core.errors import UsageError
 from nomoat.core.store import Store
-from nomoat.engine.names import Part, open_stack, whole_name
+from nomoat.engine.names import Part, Worn, open_stack, whole_name
 from nomoat.engine.options import ServiceOptions
+from nomoat.engine.rounding import rounding
 from nomoat.engine.service import Service
+from nomoat.judge.forgetting import general_text
+from nomoat.kernels import native
 from nomoat.model.load import Base
 from nomoat.model.template import default_template
 from nomoat.serve.app import create_app
@@ -31,15 +34,21 @@ from nomoat.serve.shelf import Shelf
 GRACE_S = 5  # what answers on their way get to end in, once the server is told to stop
 _LAST_S = 25  # and then what ``end`` gets, before whatever is left is cut off
 _TICK_S = 0.1
+_ROUNDED_TEXTS = 4
 
 
 @contextlib.contextmanager
-def opened(store: Store, spec: str, options: ServeOptions, engine: ServiceOptions) -> Iterator[Desk]:
+def opened(
+    store: Store, spec: str, options: ServeOptions, engine: ServiceOptions, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Desk]:
     """A base (and what ``spec`` wears of adapters, for requests that name no model), ready to answer.
 
-    Raises as ``open_stack``; the engine's thread ends with the block.
+    Raises as ``open_stack``, and ``UsageError`` where prompts shall be rounded and that changes too much; the engine's
+    thread ends with the block.
     """
-    base, default = _base_and_default(store, spec)
+    base, worn, default = _base_and_default(store, spec)
+    if engine.round_prompts:
+        say(_rounding(base, worn))
     service = Service(base, engine)
     try:
         shelf = Shelf(store, base, options, default=default, on_unload=service.forget)
@@ -55,11 +64,21 @@ def opened(store: Store, spec: str, options: ServeOptions, engine: ServiceOption
         service.close()
 
 
-def _base_and_default(store: Store, spec: str) -> tuple[Base, tuple[Part, ...]]:
-    base, _ = open_stack(store, spec)
+def _rounding(base: Base, worn: Worn) -> str:
+    """What rounded prompts change, on general text. Raises ``UsageError`` where it is too much."""
+    if not native.has_tiles():
+        return "prompts are read exactly: this processor has no tiles of bfloat16"
+    found = rounding(base, general_text()[:_ROUNDED_TEXTS], worn)
+    if not found.passes:
+        raise UsageError(f"{base.name} does not bear rounded prompts: {found}", hint="leave --round-prompts out")
+    return f"prompts are rounded: {found}"
+
+
+def _base_and_default(store: Store, spec: str) -> tuple[Base, Worn, tuple[Part, ...]]:
+    base, worn = open_stack(store, spec)
     if base.template.kind == "adapter":  # each request's own stack says which template it speaks
         base = dataclasses.replace(base, template=default_template(base.tokenizer))
-    return base, whole_name(store, spec).adapters
+    return base, worn, whole_name(store, spec).adapters
 
 
 def listening(host: str, port: int) -> socket.socket:

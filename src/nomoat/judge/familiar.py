@@ -22,7 +22,7 @@ def own_words(subject: Subject) -> Familiar:
 
     def familiar(pairs: Sequence[Preference]) -> Measuring[list[bool]]:
         rows = [_row(subject, each, text) for each in pairs for text in (each.chosen, each.rejected)]
-        found = yield from losses(subject, rows, "own words")
+        found = yield from losses(subject, rows, "own words", rounded=True)
         means = [each.nll / max(1, each.tokens) for each in found]
         return [worse < better for better, worse in zip(means[::2], means[1::2])]
 

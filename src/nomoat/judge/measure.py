@@ -20,6 +20,7 @@ from nomoat.engine.generate import Engine, Request
 from nomoat.engine.names import CACHE_FOLDER
 from nomoat.engine.sampling import Sampling
 from nomoat.engine.score import score
+from nomoat.kernels.blocks import quick_products
 from nomoat.model.delta import Stack
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded
@@ -56,14 +57,15 @@ class Subject:
         return self.store.home / CACHE_FOLDER / f"before-{digest[:32]}.json"
 
 
-def losses(subject: Subject, rows: Sequence[Encoded], stage: str) -> Measuring[list[RowLoss]]:
-    """The loss of every row. Raises ``NumericError`` where one is not a number."""
-    kept = subject.remembered("losses", [[row.ids, row.loss_mask] for row in rows])
+def losses(subject: Subject, rows: Sequence[Encoded], stage: str, *, rounded: bool = False) -> Measuring[list[RowLoss]]:
+    """The loss of every row, ``rounded`` to bfloat16 where that is quicker. Raises ``NumericError`` for no number."""
+    kept = subject.remembered("rounded losses" if rounded else "losses", [[row.ids, row.loss_mask] for row in rows])
     found = _recall(kept)
     if found is None:
         found = []
         for start in range(0, len(rows), _ROWS_AT_ONCE):
-            scores = score(subject.base, rows[start : start + _ROWS_AT_ONCE], subject.stack)
+            with quick_products(parts=1) if rounded else contextlib.nullcontext():
+                scores = score(subject.base, rows[start : start + _ROWS_AT_ONCE], subject.stack)
             found += [[-one.total, len(one.logprobs)] for one in scores]
             yield Progress(f"{stage}, {subject.word}", len(found), len(rows), "rows")
         _check_numbers(found, subject)

@@ -21,6 +21,7 @@ from nomoat.engine.request import Piece, Request
 from nomoat.engine.room import PagedRoom
 from nomoat.engine.schedule import Scheduler, Segment
 from nomoat.engine.wear import Wear, cached_under
+from nomoat.kernels import native
 from nomoat.kernels.blocks import quick_products
 from nomoat.model.cache import PAGE, KVCache, Layout
 from nomoat.model.delta import AnyStack, MixedStack, Stack, Wearable, stack_key
@@ -53,6 +54,7 @@ class Batch:
 
     def __init__(self, base: Base, options: BatchOptions) -> None:
         self._base, self._options = base, options
+        self._rounds = options.round_prompts and native.has_tiles()
         cache = KVCache(base.decoder.config, 1, int8=options.int8_cache)
         least = -(-options.context // PAGE) + 1  # one whole request, and one to copy from
         self._room = PagedRoom(
@@ -91,7 +93,7 @@ class Batch:
         self._answers[index] = answer
         wear = cached_under(request.stack, config)
         # Keys of an answer are exact: as part of a later prompt they would be rounded, so they are nobody else's.
-        shareable = self._n_rounded(answer) if self._options.round_prompts else sys.maxsize
+        shareable = self._n_rounded(answer) if self._rounds else sys.maxsize
         self._room.announce(index, wear, answer.known, shareable=shareable, reuse=answer.scorer is None)
         self._scheduler.add(index, len(answer.known))
 
@@ -183,7 +185,7 @@ class Batch:
 
     def _n_rounded(self, answer: Answer) -> int:
         """How many of its first tokens are read rounded."""
-        return len(answer.prompt) if self._options.round_prompts and answer.scorer is None else 0
+        return len(answer.prompt) if self._rounds and answer.scorer is None else 0
 
     def _read(self, segments: list[Segment]) -> dict[int, Tensor]:
         """By request the hidden states (length, D) of its segment; rounded ones have a pass of their own."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nomoat.core.errors import DataError
+from nomoat.core.errors import DataError, UsageError
 from nomoat.core.store import Store, read_lineage
 from nomoat.data.load import load_rows
 from nomoat.data.preferences import Preference, read_preferences
@@ -14,6 +14,7 @@ from nomoat.judge.attacks import ATTACKS, padded
 from nomoat.judge.lessons import EXAM_FILE, lessons_of, read_pairs, rows_of, write_lessons
 from nomoat.judge.pairwise import Pair, question
 from nomoat.judge.planted import planted
+from nomoat.judge.verdict_options import SchoolOptions
 from nomoat.judge.votes import Answer, Vote, cast
 
 
@@ -75,6 +76,12 @@ def test_the_exams_own_words_are_not_taught() -> None:
         asked = {attack.made(each.chosen) for attack in ATTACKS} | {padded(each.chosen)}
         assert each.rejected not in asked
     assert planted(pairs(1), 1.0, 0) and not planted([], 1.0, 0) and not planted(pairs(), 0.0, 0)
+
+
+@pytest.mark.parametrize(("share", "name"), [("held_out", "--held-out"), ("attacks", "--attacks")])
+def test_a_share_above_one_is_refused(share: str, name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} cannot be 1.5"):
+        SchoolOptions(judge="tiny", pairs="pairs.jsonl", name="strict", **{share: 1.5})  # type: ignore[arg-type]
 
 
 def test_too_few_pairs_are_refused_with_the_count() -> None:

@@ -115,7 +115,8 @@ def _kernels() -> Iterator[Finding]:
     neon = " (NEON, as the compiler made it)" if platform.machine().lower() in _ARM else ""
     yield Finding("kernels", native.status() + neon + (f", held to {limit}" if limit else ""), not limit, mend)
     tiles, quick = native.has_tiles(), int8_native.is_quick()
-    auto = "bfloat16" if tiles else "int8, where there is memory for its copies" if quick else "float32"
+    int8 = int8_native.makes_quick_steps()
+    auto = "bfloat16" if tiles else "int8, where there is memory for its copies" if int8 else "float32"
     yield Finding("bfloat16 tiles", f"{'yes' if tiles else 'no'}: --precision auto trains in {auto}")
     yield Finding(
         "int8 kernels",

@@ -14,6 +14,7 @@ from nomoat.kernels.memory import empty
 SETS: Final = native.LEVELS  # by the number the library gives them; on Arm 1 is "neon-dot"
 _BLOCK: Final = 64
 _QUICK: Final = ("avx-vnni", "avx512", "amx", "neon-dot")  # where such a product is several times a float32 one
+_QUICK_STEPS: Final = ("avx-vnni", "avx512", "amx")  # not on Arm: float32 may have tiles there, and nobody measured
 
 
 def instruction_sets() -> dict[int, str]:
@@ -37,6 +38,11 @@ def instruction_set() -> str:
 def is_quick() -> bool:
     """Whether this processor multiplies eight-bit integers much faster than float32 numbers."""
     return native.available() and instruction_set() in _QUICK
+
+
+def makes_quick_steps() -> bool:
+    """Whether whole steps of training are quicker by it than in float32."""
+    return native.available() and instruction_set() in _QUICK_STEPS
 
 
 def quantize(

@@ -103,7 +103,7 @@ def _quickest(job: Job) -> str:
         return BFLOAT16
     at_hand = job.options.memory_bytes or memory().available_bytes
     fits = precision.int8_bytes(job.base.decoder) <= _COPIES * at_hand
-    return INT8 if fits and int8_native.is_quick() else FLOAT32
+    return INT8 if fits and int8_native.makes_quick_steps() else FLOAT32
 
 
 def _int8_ladder(job: Job) -> list[Arithmetic]:

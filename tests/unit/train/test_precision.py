@@ -130,7 +130,7 @@ def test_auto_is_what_the_processor_is_quick_at(
 ) -> None:
     job = prepared(dataclasses.replace(options, precision="auto", memory=memory))
     monkeypatch.setattr(native, "has_tiles", lambda: tiles)
-    monkeypatch.setattr(int8_native, "is_quick", lambda: quick)
+    monkeypatch.setattr(int8_native, "makes_quick_steps", lambda: quick)
     assert precision._quickest(job) == chosen
 
 
@@ -138,7 +138,7 @@ def test_auto_goes_through_the_gate(options: TuneOptions, monkeypatch: pytest.Mo
     monkeypatch.setenv("NOMOAT_KERNELS", "portable")
     job = prepared(dataclasses.replace(options, precision="auto"))
     assert outcome(choose_arithmetic(job)) == ([], Arithmetic("float32"))
-    monkeypatch.setattr(int8_native, "is_quick", lambda: True)
+    monkeypatch.setattr(int8_native, "makes_quick_steps", lambda: True)
     notes, chosen = outcome(choose_arithmetic(job))
     assert chosen == Arithmetic("int8") and "int8 holds" in notes[0]
 

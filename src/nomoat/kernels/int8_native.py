@@ -13,8 +13,8 @@ from nomoat.kernels.memory import empty
 
 SETS: Final = native.LEVELS  # by the number the library gives them; on Arm 1 is "neon-dot"
 _BLOCK: Final = 64
-_QUICK: Final = ("avx-vnni", "avx512", "amx", "neon-dot")  # where such a product is several times a float32 one
 _QUICK_STEPS: Final = ("avx-vnni", "avx512", "amx")  # not on Arm: float32 may have tiles there, and nobody measured
+_QUICK: Final = (*_QUICK_STEPS, "neon-dot")  # where such a product is several times a float32 one
 
 
 def instruction_sets() -> dict[int, str]:

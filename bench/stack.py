@@ -40,7 +40,7 @@ from nomoat.data.json_files import read_values  # noqa: E402
 from nomoat.data.load import load_rows  # noqa: E402
 from nomoat.engine.names import Worn, open_stack  # noqa: E402
 from nomoat.engine.score import score  # noqa: E402
-from nomoat.kernels.blocks import quick_products  # noqa: E402
+from nomoat.kernels.quick import quick_products  # noqa: E402
 from nomoat.model.load import Base  # noqa: E402
 from nomoat.model.template import Encoded  # noqa: E402
 from nomoat.stack.compress import spectrum_of  # noqa: E402

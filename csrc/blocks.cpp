@@ -1,7 +1,7 @@
 // The C functions that Python calls: stored blocks to float32, and products with stored blocks.
 //
-// The kernels are compiled three times, for AVX-512, for AVX2 and for any machine, and chosen at run time; few.cpp has
-// the products for machines with tiles. All three give the same bits in nm_expand: every operation is rounded by
+// The kernels are compiled three times, for AVX-512, for AVX2 and for any machine, and chosen at run time; few.cpp and
+// few_limbs.cpp have products for machines with tiles and with eight-bit integers. All three give the same bits in nm_expand: every operation is rounded by
 // itself (-ffp-contract=off). Only the sums of nm_matmul_small use fused multiply-add where the machine has it.
 
 #include <algorithm>
@@ -81,24 +81,8 @@ namespace avx512 {
 #endif  // NM_X86
 
 #define NM_SET(NAME) \
-    {#NAME, NAME::expanders, NAME::matmul_rows, NAME::rms_norm, NAME::gate, NAME::attend, false}
+    {#NAME, NAME::expanders, NAME::matmul_rows, NAME::rms_norm, NAME::gate, NAME::attend, nullptr}
 constexpr InstructionSet PORTABLE = NM_SET(portable);
-
-#if NM_X86
-
-void matmul_rows_on_tiles(const Product& product, int64_t begin, int64_t end) {
-    (product.split != nullptr ? matmul_few : avx512::matmul_rows)(product, begin, end);
-}
-
-// The AVX-512 kernels, and tiles for what those take.
-InstructionSet with_tiles(InstructionSet set) {
-    set.name = "amx";
-    set.matmul_rows = matmul_rows_on_tiles;
-    set.on_tiles = true;
-    return set;
-}
-
-#endif
 
 struct Expansion {
     const BlockType* type;
@@ -117,12 +101,12 @@ void expand_rows(void* context, int64_t begin, int64_t end) {
 
 struct ProductJob {
     Product product;
-    void (*matmul_rows)(const Product&, int64_t begin, int64_t end);
+    const InstructionSet& isa;
 };
 
 void product_rows(void* context, int64_t begin, int64_t end) {
     const ProductJob& job = *static_cast<const ProductJob*>(context);
-    job.matmul_rows(job.product, begin, end);
+    multiply(job.isa, job.product, begin, end);
 }
 
 }  // namespace
@@ -131,8 +115,13 @@ InstructionSet best_up_to(int number) {
 #if NM_X86
     if (number >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("f16c")) {
-        const InstructionSet set = NM_SET(avx512);
-        return number >= 3 && has_few() ? with_tiles(set) : set;
+        InstructionSet set = NM_SET(avx512);
+        set.few = few_in_limbs();
+        if (number >= 3 && few_on_tiles() != nullptr) {
+            set.name = "amx";
+            set.few = few_on_tiles();
+        }
+        return set;
     }
     if (number >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
         __builtin_cpu_supports("f16c")) {
@@ -184,11 +173,11 @@ NM_EXPORT int nm_matmul_small(int set, int threads, int ggml_id, const uint8_t* 
         return 1;
     }
     const nomoat::InstructionSet isa = nomoat::best_up_to(set);
-    nomoat::ProductJob job = {{type, data, rows, cols, row_stride, x, m, y, rows, false}, isa.matmul_rows};
+    nomoat::ProductJob job = {{type, data, rows, cols, row_stride, x, m, y, rows, false}, isa};
     int64_t chunk = nomoat::rows_per_chunk(cols);
-    if (isa.on_tiles && m > 0 && nomoat::takes_few(*type, rows)) {
+    if (isa.few != nullptr && m > 0 && isa.few->takes(*type, rows)) {
         thread_local nomoat::Split split;
-        split.fill(x, m, cols);
+        split.fill(*isa.few, x, m, cols);
         job.product.split = split.from(0);
         chunk = nomoat::FEW_ROWS_PER_CHUNK;
     }

@@ -73,15 +73,15 @@ private:
         stage_.back().next = layer < model_.n_layers ? model_.layers[layer].parts[(last + 1) % N_PARTS].data : nullptr;
     }
 
-    // Splits x, which the products in the stage share, for those that go through tiles. Returns whether there are any.
+    // Splits x, which the products in the stage share, for those that take it so. Returns whether there are any.
     bool split(const float* x) {
         bool any = false;
         for (Product& product : stage_) {
-            if (!isa_.on_tiles || !takes_few(*product.type, product.rows)) {
+            if (isa_.few == nullptr || !isa_.few->takes(*product.type, product.rows)) {
                 continue;
             }
             if (!any) {
-                split_.fill(x, product.m, product.cols);
+                split_.fill(*isa_.few, x, product.m, product.cols);
             }
             any = true;
             product.split = split_.from(0);
@@ -187,7 +187,7 @@ private:
                 part.m = std::min(MAX_ROWS, whole.m - m);
                 part.soon = m == 0 ? &soon : nullptr;
                 part.split = whole.split == nullptr ? nullptr : self.split_.from(m);
-                self.isa_.matmul_rows(part, from, to);
+                multiply(self.isa_, part, from, to);
             }
         }
     }

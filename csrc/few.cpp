@@ -33,8 +33,6 @@ constexpr int64_t limbs_of(int64_t m) { return m <= MOST_IN_ONE ? 4 : 3; }
 // Bytes of 32 columns of m split rows; after their lines come MAX_ROWS floats.
 constexpr int64_t size_of_run(int64_t m) { return limbs_of(m) * m * LINE_OF_X + MAX_ROWS * 4; }
 
-int64_t split_size(int64_t m, int64_t cols) { return cols / DEPTH * size_of_run(m); }
-
 #if NM_FEW
 
 namespace {
@@ -62,28 +60,26 @@ namespace few {
 #pragma GCC pop_options
 #endif
 
+bool takes(const BlockType& type, int64_t rows) { return rows >= few::ROWS && few::products[type.index] != nullptr; }
+
+int64_t split_size(int64_t m, int64_t cols) { return cols / DEPTH * size_of_run(m); }
+
+void multiply_few(const Product& product, int64_t begin, int64_t end) {
+    few::products[product.type->index](product, begin, end);
+}
+
 }  // namespace
 
 // CPUID leaf 7, EDX bit 23: vectors of float16.
-bool has_few() {
+const Few* few_on_tiles() {
     static const bool has = has_tiles() && (cpuid(7, 0).d >> 23 & 1) == 1;
-    return has;
-}
-
-bool takes_few(const BlockType& type, int64_t rows) { return rows >= 16 && few::products[type.index] != nullptr; }
-
-void split_few(const float* x, int64_t m, int64_t cols, uint8_t* to) { few::split(x, m, cols, to); }
-
-void matmul_few(const Product& product, int64_t begin, int64_t end) {
-    few::products[product.type->index](product, begin, end);
+    static constexpr Few FEW = {takes, split_size, few::split, multiply_few};
+    return has ? &FEW : nullptr;
 }
 
 #else
 
-bool has_few() { return false; }
-bool takes_few(const BlockType&, int64_t) { return false; }
-void split_few(const float*, int64_t, int64_t, uint8_t*) {}
-void matmul_few(const Product&, int64_t, int64_t) {}
+const Few* few_on_tiles() { return nullptr; }
 
 #endif
 

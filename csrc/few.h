@@ -13,26 +13,30 @@ namespace nomoat {
 // Rows of weights that a thread takes at a time: they share what is near of x.
 constexpr int64_t FEW_ROWS_PER_CHUNK = 48;
 
-// Whether this machine has what it takes: tiles of bfloat16, and vectors of float16 for eight-bit weights.
-bool has_few();
+// One way to do so.
+struct Few {
+    // Whether blocks of that type, found in `rows` rows, are multiplied so.
+    bool (*takes)(const BlockType& type, int64_t rows);
+    // Bytes of m rows of x once they are split.
+    int64_t (*split_size)(int64_t m, int64_t cols);
+    // x (m, cols) for Product::split, to an address that is a multiple of 64; cols is a multiple of 32.
+    void (*split)(const float* x, int64_t m, int64_t cols, uint8_t* to);
+    // y[m, r] for weight rows [begin, end), of a product with `split` that is taken.
+    void (*multiply)(const Product& product, int64_t begin, int64_t end);
+};
 
-// Whether blocks of that type, found in `rows` rows, are multiplied here.
-bool takes_few(const BlockType& type, int64_t rows);
-
-// Bytes of m rows of x once they are split.
-int64_t split_size(int64_t m, int64_t cols);
-
-// x (m, cols) for Product::split, to an address that is a multiple of 64; cols is a multiple of 32, m at most MAX_ROWS.
-void split_few(const float* x, int64_t m, int64_t cols, uint8_t* to);
+// What this machine has; null: nothing. Tiles need vectors of float16 too, for eight-bit weights; limbs AVX-512-VNNI.
+const Few* few_on_tiles();
+const Few* few_in_limbs();
 
 // Any number of rows of x, split MAX_ROWS at a time.
 class Split {
 public:
-    void fill(const float* x, int64_t m, int64_t cols) {
-        piece_ = split_size(MAX_ROWS, cols);
+    void fill(const Few& few, const float* x, int64_t m, int64_t cols) {
+        piece_ = few.split_size(MAX_ROWS, cols);
         room_.resize(static_cast<size_t>((m + MAX_ROWS - 1) / MAX_ROWS * piece_ + 64));
         for (int64_t first = 0; first < m; first += MAX_ROWS) {
-            split_few(x + first * cols, std::min(MAX_ROWS, m - first), cols, from(first));
+            few.split(x + first * cols, std::min(MAX_ROWS, m - first), cols, from(first));
         }
     }
 
@@ -47,7 +51,9 @@ private:
     int64_t piece_ = 0;
 };
 
-// y[m, r] for weight rows [begin, end), of a product with `split` that is taken.
-void matmul_few(const Product& product, int64_t begin, int64_t end);
+// y[m, r] for weight rows [begin, end) of any product.
+inline void multiply(const InstructionSet& isa, const Product& product, int64_t begin, int64_t end) {
+    (product.split != nullptr ? isa.few->multiply : isa.matmul_rows)(product, begin, end);
+}
 
 }  // namespace nomoat

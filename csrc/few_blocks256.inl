@@ -8,35 +8,10 @@ struct Few256 {
     static constexpr float COMMON = 1;
 };
 
-// The scales d sc and minima -dmin m of eight runs of 32 weights, from the first 16 bytes; see read_pairs in
-// blocks512.inl. `middle` as in store_about.
-static NM_INLINE void eight_scales(const SixteenRows& rows, float middle, Unpacked& out) {
-    __m512i dword[4];
-    rows.transposed(0, dword);
-    const __m512i six = _mm512_set1_epi8(63), four = _mm512_set1_epi8(15), two = _mm512_set1_epi8(3);
-    const __m512i top = _mm512_slli_epi32(_mm512_and_si512(_mm512_srli_epi32(dword[1], 6), two), 4);
-    const __m512i top_min = _mm512_slli_epi32(_mm512_and_si512(_mm512_srli_epi32(dword[2], 6), two), 4);
-    const __m512i scales[2] = {_mm512_and_si512(dword[1], six),
-                               _mm512_or_si512(_mm512_and_si512(dword[3], four), top)};
-    const __m512i minima[2] = {
-        _mm512_and_si512(dword[2], six),
-        _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32(dword[3], 4), four), top_min)};
-    const __m512 d = lower_halves(dword[0]), dmin = upper_halves(dword[0]);
-    const __m512i byte = _mm512_set1_epi32(255);
-    for (int run = 0; run < 8; ++run) {
-        const __m128i by = _mm_cvtsi32_si128(run % 4 * 8);
-        const __m512i scale = _mm512_and_si512(_mm512_srl_epi32(scales[run / 4], by), byte);
-        const __m512i min = _mm512_and_si512(_mm512_srl_epi32(minima[run / 4], by), byte);
-        const __m512 below = _mm512_mul_ps(dmin, _mm512_cvtepi32_ps(min));
-        store_about(middle, _mm512_mul_ps(d, _mm512_cvtepi32_ps(scale)),
-                    _mm512_sub_ps(_mm512_setzero_ps(), below), out.d[run], out.m[run]);
-    }
-}
-
 struct FewQ4_K : Few256<144, true, 32> {
     static NM_INLINE void whole(const SixteenRows& rows, Unpacked& out) {
         const __m512i table = from_minus_8();
-        eight_scales(rows, 8, out);
+        eight_scales(rows, 8, out.d[0], out.m[0], ROWS);
         for (int part = 0; part < 8; ++part) {  // 16 bytes: half of a run in the lower nibbles, of the next in the upper
             __m512i dword[4];
             rows.transposed(16 + 16 * part, dword);
@@ -53,7 +28,7 @@ struct FewQ4_K : Few256<144, true, 32> {
 
 struct FewQ5_K : Few256<176, true, 32> {
     static NM_INLINE void whole(const SixteenRows& rows, Unpacked& out) {
-        eight_scales(rows, 16, out);
+        eight_scales(rows, 16, out.d[0], out.m[0], ROWS);
         for (int half = 0; half < 2; ++half) {
             __m512i fifth[4];  // bit `run` of every byte
             rows.transposed(16 + 16 * half, fifth);
@@ -84,7 +59,7 @@ struct FewQ6_K : Few256<210, false, 16> {
     static constexpr float COMMON = 0x1p102f;  // numbers in the upper six bits
 
     static NM_INLINE void whole(const SixteenRows& rows, Unpacked& out) {
-        sixteen_scales(rows, out);
+        sixteen_scales(rows, out.d[0], ROWS);
         for (int part = 0; part < 4; ++part) {  // 16 of 32 weights of each quarter, of either half of the block
             const int half = part / 2, at = 16 * (part % 2);
             __m512i low[4], next[4], high[4];
@@ -113,18 +88,5 @@ private:
     static NM_INLINE __m512i number(__m512i low, __m512i high) {
         const __m512i both = chosen_bits(all_words(0xC000), high, low);
         return whole_numbers(_mm512_ternarylogic_epi32(both, all_words(0xFC00), all_words(0x8000), 0x6A));  // (& ) ^
-    }
-
-    static NM_INLINE void sixteen_scales(const SixteenRows& rows, Unpacked& out) {
-        __m512i dword[4];
-        rows.transposed(192, dword);
-        const __m512 d = upper_halves(rows.dwords(206));
-        for (int j = 0; j < 4; ++j) {
-            for (int i = 0; i < 4; ++i) {
-                const __m512i up = _mm512_sll_epi32(dword[j], _mm_cvtsi32_si128(24 - 8 * i));
-                const __m512 scale = _mm512_cvtepi32_ps(_mm512_srai_epi32(up, 24));
-                _mm512_store_ps(out.d[4 * j + i], _mm512_mul_ps(d, scale));
-            }
-        }
     }
 };

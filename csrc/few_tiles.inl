@@ -2,6 +2,8 @@
 
 #include "tile_config.inl"
 
+#include "few_groups.inl"
+
 // Tiles 0 to 3 are products and 5 to 7 are x, all `rows` high; 4 is weights, `depth` of them.
 struct TilesOf {
     TilesOf(int64_t rows, int64_t depth) {
@@ -92,18 +94,6 @@ static NM_INLINE void add_scaled(const float* product, int64_t m, const float* d
     }
 }
 
-// Weights that will be met two shares of work later: one share later may be another thread's present one.
-struct Ahead {
-    const uint8_t *at, *until;
-
-    // Asks for as many bytes as were just used: a processor waits where it is asked for more than it can keep in mind.
-    NM_INLINE void pass(int64_t bytes) {
-        for (until += bytes; at < until; at += LINE) {
-            NM_PREFETCH(at);
-        }
-    }
-};
-
 // sums (m, 16) += m rows of x, from the unpacked columns on, against `n` unpacked tiles. M is m rounded up: what the
 // rows behind m hold is nobody's.
 template <class Type, int M>
@@ -158,17 +148,6 @@ static NM_INLINE void unpack(SixteenRows rows, int64_t n, Unpacked& out) {
     asm volatile("" ::: "memory");
 }
 
-// Some groups of sixteen rows of weights, and which weights of them are next.
-struct Groups {
-    int64_t begin, end, k, n;
-
-    int64_t count() const { return (end - begin + ROWS - 1) / ROWS; }
-    // The last sixteen rows of a matrix may begin among others' rows.
-    int64_t row(const Product& product, int64_t g) const {
-        return std::min(begin + g * ROWS, product.rows - ROWS);
-    }
-};
-
 template <class Type>
 static NM_INLINE void groups_product(const Product& product, const Groups& groups, Ahead& ahead, Unpacked& unpacked,
                                      __m512 (*sums)[MAX_ROWS]) {
@@ -182,29 +161,6 @@ static NM_INLINE void groups_product(const Product& product, const Groups& group
         unpack<Type>({in, product.row_stride}, groups.n, unpacked);
         meet_all<Type>(x, product.m, unpacked, groups.n / Type::UNDER_A_SCALE, ahead, sums[g]);
     }
-}
-
-// y[m, r] of the rows [begin, end) that are among the sixteen from `row` on.
-static NM_INLINE void give(const Product& product, int64_t row, int64_t begin, int64_t end, const __m512* sums,
-                           float by) {
-    const int64_t skipped = std::max<int64_t>(0, begin - row), n = std::min(ROWS, end - row);
-    const __mmask16 some = static_cast<__mmask16>((1u << n) - (1u << skipped));
-    for (int64_t i = 0; i < product.m; ++i) {
-        float* y = product.y + i * product.y_stride + row;
-        const __m512 sum = _mm512_mul_ps(sums[i], _mm512_set1_ps(by));
-        _mm512_mask_storeu_ps(y, some, product.add ? _mm512_add_ps(_mm512_maskz_loadu_ps(some, y), sum) : sum);
-    }
-}
-
-constexpr int64_t MOST_GROUPS = 3;  // that meet some columns of x while those are in the first-level cache
-
-// What is met two shares after row r: further on, or among the weights of the next product.
-static inline const uint8_t* weights_later(const Product& product, int64_t r) {
-    const int64_t row = r + 2 * MOST_GROUPS * ROWS;
-    if (row < product.rows || product.next == nullptr) {
-        return product.weights + std::min(row, product.rows) * product.row_stride;
-    }
-    return product.next + (row - product.rows) * product.row_stride;
 }
 
 template <class Type>

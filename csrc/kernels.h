@@ -16,6 +16,8 @@ struct BlockType {
     int64_t type_size;   // bytes
 };
 
+struct Few;
+
 constexpr int64_t MAX_ROWS = 16;  // rows of x in a Product
 
 // `n` blocks -> n * block_size floats.
@@ -32,7 +34,7 @@ struct Product {
     int64_t y_stride;
     bool add;
     Soon* soon = nullptr;            // what to ask for meanwhile
-    const uint8_t* split = nullptr;  // x for tiles, see few.h; null: the product goes without
+    const uint8_t* split = nullptr;  // x split, see few.h; null: the product goes without
     const uint8_t* next = nullptr;   // the weights that are multiplied after these, if that is known
 };
 
@@ -54,7 +56,7 @@ struct InstructionSet {
     void (*rms_norm)(const float* x, const float* weight, int64_t n, float eps, float* out);
     void (*gate)(const float* gate, float* up, int64_t n, bool gelu);  // up = act(gate) * up
     void (*attend)(const Query&);
-    bool on_tiles;  // products of `split` rows, see few.h
+    const Few* few;  // products of split rows, see few.h; null: none
 };
 
 // The instruction set of that number (0 portable, 1 AVX2, 2 AVX-512, 3 with tiles), or the best one below it that this machine has.

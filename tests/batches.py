@@ -9,9 +9,22 @@ import torch
 from nomoat.engine.batch import Batch, BatchOptions
 from nomoat.engine.request import Piece, Request
 from nomoat.engine.sampling import Sampling
+from nomoat.formats.blocks import block_type
+from nomoat.formats.quantize import quantize
 from nomoat.model.adapters import Adapter, AdapterConfig
 from nomoat.model.delta import EMPTY, Stack
+from nomoat.model.linear import linears_of
 from nomoat.model.load import Base
+
+
+def in_blocks(base: Base, type: str = "Q8_0") -> Base:
+    """The base with its matrices in blocks, where their rows are long enough, in place: before anybody uses it."""
+    size = block_type(type).block_size
+    for linear in linears_of(base.decoder):
+        weight = linear.weight
+        if weight.shape[1] % size == 0:
+            weight.data, weight.type = torch.from_numpy(quantize(weight.expand().numpy(), type)), type
+    return base
 
 
 def busy_adapter(base: Base, seed: int, *targets: str) -> Adapter:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nomoat.core.errors import UsageError
 from nomoat.engine.prefix import common
-from nomoat.kernels.blocks import quick_products
+from nomoat.kernels.quick import quick_products
 from nomoat.model.cache import PAGE, KVCache, Layout
 from nomoat.model.delta import EMPTY, Stack
 from nomoat.model.load import Base
@@ -55,7 +55,7 @@ def next_logprobs(
 ) -> Iterator[tuple[int, list[float]]]:
     """For every prompt (token ids) its number and the log-probability in nats of each candidate right after it.
 
-    They come pack by pack. ``parts``: see ``kernels.blocks.quick_products``. Raises ``UsageError`` for a prompt that is
+    They come pack by pack. ``parts``: see ``kernels.quick.quick_products``. Raises ``UsageError`` for a prompt that is
     empty or exceeds the context.
     """
     most = base.decoder.config.max_seq_len

@@ -19,10 +19,10 @@ from nomoat.engine.answer import Answer, new_answer
 from nomoat.engine.lookup import MAX_ROWS, Pace, worth_guessing
 from nomoat.engine.request import Piece, Request
 from nomoat.engine.room import PagedRoom
+from nomoat.engine.rounding import can_round
 from nomoat.engine.schedule import Scheduler, Segment
 from nomoat.engine.wear import Wear, cached_under
-from nomoat.kernels import native
-from nomoat.kernels.blocks import quick_products
+from nomoat.kernels.quick import quick_products
 from nomoat.model.cache import PAGE, KVCache, Layout
 from nomoat.model.delta import AnyStack, MixedStack, Stack, Wearable, stack_key
 from nomoat.model.load import Base
@@ -37,7 +37,8 @@ class BatchOptions:
     """``context``: the most tokens a request may reach, prompt and answer together. ``reuse``: what was read once
     serves every request that begins with it under the same adapters. ``cache_bytes`` are taken as they are needed.
     ``speculate``: guess tokens that stood in the text before, where that is faster; the answers are the same.
-    ``round_prompts``: prompts whose own predictions nobody asked for are read in bfloat16, where there are tiles.
+    ``round_prompts``: prompts whose own predictions nobody asked for are read with
+    numbers rounded, where the machine is quicker with such (``kernels.quick``).
     """
 
     context: int
@@ -54,7 +55,7 @@ class Batch:
 
     def __init__(self, base: Base, options: BatchOptions) -> None:
         self._base, self._options = base, options
-        self._rounds = options.round_prompts and native.has_tiles()
+        self._rounds = options.round_prompts and can_round(base)
         cache = KVCache(base.decoder.config, 1, int8=options.int8_cache)
         least = -(-options.context // PAGE) + 1  # one whole request, and one to copy from
         self._room = PagedRoom(

@@ -18,8 +18,8 @@ class ServiceOptions:
     kv_int8: bool = option(False, "keep keys and values in 8 bits: a quarter of the memory, not quite the same numbers")
     round_prompts: bool = option(
         False,
-        "read prompts rounded to bfloat16, where the processor has tiles: up to twice as fast, not quite the same "
-        "numbers. What is written, and log-probabilities of prompts, stay exact",
+        "read prompts with numbers rounded, where the processor has AMX or AVX-512-VNNI: up to twice as fast, not "
+        "quite the same. What is written, and log-probabilities of prompts, stay exact",
     )
     speculate: bool = option(True, "guess words that stood in the text before, where that is faster; same answers")
     prefix_cache: bool = option(True, "read the beginning that requests share once")

@@ -9,9 +9,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from nomoat.kernels.blocks import quick_products
+from nomoat.kernels import quick
+from nomoat.kernels.quick import quick_products
 from nomoat.model.cache import Layout
 from nomoat.model.delta import EMPTY, Stack
+from nomoat.model.linear import linears_of
 from nomoat.model.load import Base
 
 DIVERGENCE: Final = 0.005  # nats a word that are let pass
@@ -36,6 +38,12 @@ class Rounding:
             f"{self.divergence:.4f} nats off a word ({DIVERGENCE:g} are let pass), the likeliest one the same in "
             f"{self.same:.1%} of {self.places} places"
         )
+
+
+def can_round(base: Base) -> bool:
+    """Whether this machine is quicker with rounded numbers on some matrix of the base."""
+    weights = (linear.weight for linear in linears_of(base.decoder))
+    return any(quick.takes(weight.data, weight.type) for weight in weights)
 
 
 def rounding(base: Base, texts: Sequence[str], stack: Stack = EMPTY) -> Rounding:

@@ -20,7 +20,7 @@ from nomoat.engine.generate import Engine, Request
 from nomoat.engine.names import CACHE_FOLDER
 from nomoat.engine.sampling import Sampling
 from nomoat.engine.score import score
-from nomoat.kernels.blocks import quick_products
+from nomoat.kernels.quick import quick_products
 from nomoat.model.delta import Stack
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded

@@ -14,7 +14,7 @@ from nomoat.data.rows import Message
 from nomoat.engine.reward import conversation_ids, reward_adapter, rewards
 from nomoat.judge.measure import Measuring, Subject
 from nomoat.judge.pairwise import Asked, Pair
-from nomoat.kernels.blocks import quick_products
+from nomoat.kernels.quick import quick_products
 
 _AT_ONCE: Final = 16
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.autograd import Function
 
-from nomoat.kernels import attention_native, attention_reference, blocks
+from nomoat.kernels import attention_native, attention_reference, quick
 from nomoat.kernels.attention_reference import Shape
 
 
@@ -17,7 +17,7 @@ class _Packed(Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, shape: Shape) -> Tensor:
-        out, peaks = attention_native.forward(q, k, v, shape, on_tiles=blocks.are_quick())
+        out, peaks = attention_native.forward(q, k, v, shape, on_tiles=quick.are_quick())
         ctx.save_for_backward(q, k, v, out, peaks)
         ctx.shape = shape
         return out

@@ -1,4 +1,4 @@
-"""Products with stored blocks in bfloat16: near float32 with two parts a number, quicker and rougher with one.
+"""Training products with stored blocks in bfloat16, both ways, and with updates on top.
 
 The blocks are expanded and rounded where they are used, so a matrix never lies in memory twice.
 """
@@ -6,37 +6,12 @@ The blocks are expanded and rounded where they are used, so a matrix never lies 
 from __future__ import annotations
 
 import dataclasses
-from typing import Final
 
 import torch
 from torch import Tensor
 
-from nomoat.core.errors import UsageError
-from nomoat.formats.blocks import block_type
 from nomoat.kernels import native, reference
 from nomoat.kernels.native import LowRank
-
-LEAST_WEIGHTS: Final = 1 << 16  # smaller matrices are expanded: nothing to win, and the plain product is exact
-
-
-def takes(data: Tensor, type: str) -> bool:
-    """Whether this matrix is worth it: it is large enough, and the machine has tiles of bfloat16."""
-    large = data.shape[0] * block_type(type).cols(data.shape[1]) >= LEAST_WEIGHTS
-    return large and data.is_cpu and native.has_tiles()
-
-
-def product(x: Tensor, data: Tensor, type: str, parts: int = 2) -> Tensor:
-    """Return x @ W.T, (M, rows), for x float32 (M, cols) of many rows and W stored in ``data``. No gradient.
-
-    Every float32 number is taken as the sum of two bfloat16 numbers, so a result lies within 2^-15 of
-    ``abs(x) @ abs(W).T`` (Henry, Tang & Heinecke 2019, arXiv 1904.06376); as one of them, within 2^-7. Raises as
-    ``blocks.expand`` does.
-    """
-    if x.requires_grad and torch.is_grad_enabled():
-        raise UsageError("bfloat16.product has no gradient", hint="expand the weights, or use torch.no_grad()")
-    if takes(data, type):
-        return native.matmul_tiles(x, data, type, parts=parts)
-    return reference.matmul_small(x, data, type)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

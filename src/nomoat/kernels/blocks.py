@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Iterator
-from contextvars import ContextVar
-from typing import Final
 
 import torch
 from torch import Tensor
 
 from nomoat.core.errors import UsageError
 from nomoat.formats.weights import Bytes
-from nomoat.kernels import bfloat16, native, reference
+from nomoat.kernels import native, reference
 
 MAX_SMALL = native.MAX_SMALL
-_PARTS: Final = ContextVar("parts", default=0)  # of a float32 number in bfloat16; 0: it stays whole
 
 
 def from_view(data: Bytes) -> Tensor:
@@ -46,33 +41,3 @@ def matmul_small(x: Tensor, data: Tensor, type: str) -> Tensor:
     if data.is_cpu and native.available():
         return native.matmul_small(x, data, type)
     return reference.matmul_small(x, data, type)
-
-
-@contextlib.contextmanager
-def quick_products(parts: int = 2) -> Iterator[None]:
-    """Inside, products of many rows, attention's too, may go through tiles: for prompts that are to be answered.
-
-    A search for weights only finds its way by them. ``parts``: bfloat16 numbers that a float32 number is taken as; with
-    one, both sides of every product are rounded as in training, however few the rows: for a verdict of one letter, and
-    where the user wants prompts so. All other scoring stays outside: it is held to float32.
-    """
-    before = _PARTS.set(parts)
-    try:
-        yield
-    finally:
-        _PARTS.reset(before)
-
-
-def are_quick() -> bool:
-    """Whether products may be quick here."""
-    return _PARTS.get() > 0
-
-
-def are_rounded() -> bool:
-    """Whether products of any number of rows round both sides to bfloat16 here."""
-    return _PARTS.get() == 1 and native.has_tiles()
-
-
-def quick_parts(data: Tensor, type: str) -> int:
-    """In how many parts ``bfloat16.product`` takes the numbers of rows with this matrix here; 0: it does not."""
-    return _PARTS.get() if are_quick() and bfloat16.takes(data, type) else 0

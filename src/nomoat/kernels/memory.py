@@ -105,14 +105,20 @@ class Pool:
         self._idle.append(piece)
 
 
-def _map(size: int) -> mmap.mmap:
-    """Mapped memory in huge pages where the system has them: fewer faults, and fewer look-ups of where a page lies."""
+def _map(size: int, *, huge: bool = True) -> mmap.mmap:
+    """Mapped memory, ``huge``: in huge pages where the system has them, for fewer faults and fewer look-ups."""
     if sys.platform != "linux":
         return mmap.mmap(-1, size)
     segment = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared memory has none
     with contextlib.suppress(OSError):  # a kernel built without them
-        segment.madvise(mmap.MADV_HUGEPAGE)
+        segment.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
     return segment
+
+
+def zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Zeros that take memory page by page, when they are touched: for tensors that fill up slowly here and there."""
+    count = math.prod(shape)
+    return torch.frombuffer(_map(max(1, count * dtype.itemsize), huge=False), dtype=dtype, count=count).view(shape)
 
 
 def empty(*shape: int, like: Tensor | None = None) -> Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nomoat.core.errors import ShapeMismatch
+from nomoat.kernels import memory
 from nomoat.model.config import ModelConfig
 
 PAGE = 16  # tokens
@@ -94,14 +94,11 @@ class KVCache:
     def resize(self, n_pages: int) -> None:
         """Take more pages, empty ones; what is stored stays. The memory is touched when it is written to."""
         heads, width = self._shape
-        kinds = (
-            [(width, np.int8), (1, np.float32), (width, np.int8), (1, np.float32)]
-            if self.int8
-            else [(width, np.float32), (width, np.float32)]
-        )
+        exact, bytes, scales = (width, torch.float32), (width, torch.int8), (1, torch.float32)
+        kinds = [bytes, scales, bytes, scales] if self.int8 else [exact, exact]
         old, tokens = self._stored, n_pages * PAGE
         with torch.inference_mode(False):  # or nobody could write to it outside of that mode
-            self._stored = [torch.from_numpy(np.zeros((self._n_layers, tokens, heads, n), kind)) for n, kind in kinds]
+            self._stored = [memory.zeros((self._n_layers, tokens, heads, n), kind) for n, kind in kinds]
         for after, before in zip(self._stored, old):
             after[:, : before.shape[1]] = before
         self.n_pages = n_pages

@@ -8,7 +8,7 @@ import threading
 import torch
 from torch import Tensor
 
-from nomoat.kernels import bfloat16, blocks
+from nomoat.kernels import blocks, quick
 from nomoat.kernels.bfloat16 import RoundedBlocks
 from nomoat.kernels.int8 import GROUP, PackedInt8
 from nomoat.kernels.memory import empty
@@ -83,11 +83,15 @@ class FrozenWeight:
 
     def product(self, x: Tensor) -> Tensor:
         """``x @ W.T``. (T, in) -> (T, out)."""
-        parts = blocks.quick_parts(self.data, self.type)
-        if x.shape[0] <= blocks.MAX_SMALL and parts != 1:  # rounded, a row is the same alone and among many
+        parts, rounded = quick.parts_for(self.data, self.type), quick.are_rounded()
+        if parts and (rounded or x.shape[0] > blocks.MAX_SMALL):
+            return quick.product(x, self.data, self.type, parts)
+        if x.shape[0] <= blocks.MAX_SMALL:
             return blocks.matmul_small(x, self.data, self.type)
-        if parts:
-            return bfloat16.product(x, self.data, self.type, parts)
+        if rounded:  # what others round must not depend on how many rows there are
+            return torch.cat(
+                [blocks.matmul_small(some, self.data, self.type) for some in torch.split(x, blocks.MAX_SMALL)]
+            )
         return torch.mm(x, self.expand().T, out=empty(x.shape[0], self.shape[0], like=x))
 
     def product_transposed(self, g: Tensor, add_to: Tensor | None = None) -> Tensor:

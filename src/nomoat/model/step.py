@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nomoat.kernels import blocks, decode, native
+from nomoat.kernels import decode, native, quick
 from nomoat.model.cache import KVCache, Layout
 from nomoat.model.config import Rope
 from nomoat.model.delta import AnyStack, MixedStack, Stack, Wearable
@@ -38,7 +38,7 @@ class DecodeStep:
         runs = _runs(layout, stack)
         if layout.n_tokens > most_rows(len(runs)) or torch.is_grad_enabled() or not native.available():
             return False
-        if blocks.are_rounded():
+        if quick.are_rounded():
             return False
         worn = (adapter for own, _ in runs for adapter, _ in own)
         return not cache.int8 and cache.keys.is_cpu and all(self._table(adapter) is not None for adapter in worn)

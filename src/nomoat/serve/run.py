@@ -18,10 +18,9 @@ from nomoat.core.errors import UsageError
 from nomoat.core.store import Store
 from nomoat.engine.names import Part, Worn, open_stack, whole_name
 from nomoat.engine.options import ServiceOptions
-from nomoat.engine.rounding import rounding
+from nomoat.engine.rounding import can_round, rounding
 from nomoat.engine.service import Service
 from nomoat.judge.forgetting import general_text
-from nomoat.kernels import native
 from nomoat.model.load import Base
 from nomoat.model.template import default_template
 from nomoat.serve.app import create_app
@@ -66,8 +65,8 @@ def opened(
 
 def _rounding(base: Base, worn: Worn) -> str:
     """What rounded prompts change, on general text. Raises ``UsageError`` where it is too much."""
-    if not native.has_tiles():
-        return "prompts are read exactly: this processor has no tiles of bfloat16"
+    if not can_round(base):
+        return f"prompts are read exactly: this processor is no quicker with rounded ones on {base.name}"
     found = rounding(base, general_text()[:_ROUNDED_TEXTS], worn)
     if not found.passes:
         raise UsageError(f"{base.name} does not bear rounded prompts: {found}", hint="leave --round-prompts out")

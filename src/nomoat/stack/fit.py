@@ -14,8 +14,8 @@ from nomoat.core.records import Eval, Note, Progress, Record, Step
 from nomoat.engine.names import Worn
 from nomoat.engine.score import PACK_TOKENS, score
 from nomoat.kernels import native
-from nomoat.kernels.blocks import quick_products
 from nomoat.kernels.memory import Pool
+from nomoat.kernels.quick import quick_products
 from nomoat.model.adapters import adaptable
 from nomoat.model.decoder import Decoder
 from nomoat.model.load import Base

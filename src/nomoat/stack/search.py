@@ -20,7 +20,7 @@ from nomoat.core.records import Done, Note, Progress, Record
 from nomoat.core.store import Store
 from nomoat.engine.names import Worn
 from nomoat.formats.weights import Array
-from nomoat.kernels.blocks import quick_products
+from nomoat.kernels.quick import quick_products
 from nomoat.model.delta import stack_key
 from nomoat.stack.coefficients import found_coefficients, in_words, weighted
 from nomoat.stack.fit import Fitting, fit, prepare

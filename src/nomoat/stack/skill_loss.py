@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from nomoat.data.pack import Packed, order, pack
-from nomoat.kernels.blocks import quick_products
 from nomoat.kernels.memory import Pool
+from nomoat.kernels.quick import quick_products
 from nomoat.model.cache import Layout
 from nomoat.model.load import Base
 from nomoat.model.template import Encoded

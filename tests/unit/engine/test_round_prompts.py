@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from batches import ask, busy_adapter, new_batch, one, run, text
+from batches import ask, busy_adapter, in_blocks, new_batch, one, run, text
 from nomoat.engine.batch import Batch, BatchOptions
 from nomoat.engine.request import Piece, Request
 from nomoat.engine.sampling import Sampling
-from nomoat.kernels import bfloat16, native
+from nomoat.kernels import quick
 from nomoat.model.cache import PAGE
 from nomoat.model.delta import EMPTY
 from nomoat.model.load import Base
 from tiny import tiny_base
 
-pytestmark = pytest.mark.skipif(not native.has_tiles(), reason="this processor has no tiles of bfloat16")
+pytestmark = pytest.mark.skipif(not quick.available(), reason="this processor is no quicker with rounded numbers")
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    return tiny_base(tmp_path_factory.mktemp("tiny"), tie_word_embeddings=False)
+    return in_blocks(tiny_base(tmp_path_factory.mktemp("tiny"), tie_word_embeddings=False))
 
 
 @pytest.fixture(autouse=True)
-def small_matrices_on_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bfloat16, "LEAST_WEIGHTS", 1)
+def small_matrices_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick, "LEAST_WEIGHTS", 1)
 
 
 def rounding(base: Base, **options: object) -> Batch:

@@ -6,29 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from nomoat.core.errors import ShapeMismatch, UsageError
 from nomoat.formats.blocks import TYPES
-from nomoat.kernels import bfloat16, blocks, native, reference
+from nomoat.kernels import native, reference
 from nomoat.kernels.bfloat16 import RoundedBlocks, sum_of_outer
 from nomoat.kernels.native import LowRank
-from nomoat.model.frozen import FrozenWeight
+from products import error, stored
 
 TILES = pytest.mark.skipif(not native.has_tiles(), reason="this machine has no tiles of bfloat16")
-
-
-def stored(type: str, rows: int, cols: int) -> Tensor:
-    """Random blocks whose weights are ordinary numbers."""
-    kind, generator = TYPES[type], torch.Generator().manual_seed(rows)
-    if type in ("F32", "F16", "BF16"):
-        dtype = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[type]
-        return torch.randn(rows, cols, generator=generator).to(dtype).view(torch.uint8)
-    return torch.randint(0, 60, (rows, cols // kind.block_size * kind.type_size), generator=generator).byte()
-
-
-def error(got: Tensor, x: Tensor, weights: Tensor) -> float:
-    """The largest error, as a share of the sum of the sizes of what is added."""
-    x, weights = x.double(), weights.double()
-    return float(((got - x @ weights.T).abs() / (x.abs() @ weights.abs().T)).max())
 
 
 @TILES
@@ -105,39 +89,6 @@ def test_a_row_is_the_same_alone_among_others_and_on_any_threads(threads: None) 
     for n in (1, 2, 3):
         torch.set_num_threads(n)
         assert torch.equal(native.matmul_tiles(x, data, "Q4_K", parts=2), alone)
-
-
-def test_small_matrices_and_the_twins_take_the_plain_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, large = stored("Q8_0", 20, 64), stored("Q8_0", 1024, 64)
-    assert not bfloat16.takes(small, "Q8_0")
-    assert bfloat16.takes(large, "Q8_0") == native.has_tiles()
-    monkeypatch.setenv("NOMOAT_KERNELS", "reference")
-    assert not bfloat16.takes(large, "Q8_0")
-    x = torch.randn(30, 64)
-    for data in (small, large):
-        assert torch.equal(bfloat16.product(x, data, "Q8_0"), reference.matmul_small(x, data, "Q8_0"))
-
-
-def test_only_who_asks_for_quick_products_gets_them() -> None:
-    weight, x = FrozenWeight(stored("Q8_0", 1024, 64), "Q8_0", 64), torch.randn(40, 64)
-    exact = x @ weight.expand().T
-    assert torch.equal(weight.product(x), exact)
-    for parts, bound in ((2, 2**-15), (1, 2**-7)):
-        with blocks.quick_products(parts):
-            quick = weight.product(x)
-        assert torch.equal(quick, exact) != native.has_tiles()
-        assert error(quick, x, weight.expand()) < bound
-    assert torch.equal(weight.product(x), exact)
-
-
-def test_a_gradient_and_shapes_that_do_not_fit_are_refused() -> None:
-    data = stored("Q8_0", 1024, 64)
-    with pytest.raises(UsageError, match="no gradient"):
-        bfloat16.product(torch.zeros(20, 64, requires_grad=True), data, "Q8_0")
-    for x in (torch.zeros(20, 63), torch.zeros(20, 64, dtype=torch.float64)):
-        with pytest.raises(ShapeMismatch):
-            bfloat16.product(x, data, "Q8_0")
-    assert bfloat16.product(torch.zeros(0, 64), data, "Q8_0").shape == (0, 1024)
 
 
 @pytest.mark.parametrize("rank", [1, 16, 40])

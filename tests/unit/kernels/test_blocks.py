@@ -107,8 +107,10 @@ def test_products_of_every_shape_are_float32s_whatever_the_sizes_of_what_is_mult
         x *= torch.logspace(-12, 12, m)[:, None]
         x[:, ::100] *= 100  # as some numbers of a hidden state are
         size = (x.double().square() @ weights.square().T).sqrt()
+        largest = x.view(m, -1, 32).abs().amax(-1).repeat_interleave(32, 1)  # limbs are as fine as float32 is there
+        allowed = 3e-6 * size + 2**-25 * largest.double() @ weights.abs().T
         got = native.matmul_small(x, data, type, instruction_set=instruction_set)
-        assert ((got.double() - x.double() @ weights.T).abs() / size).max() < 3e-6
+        assert ((got.double() - x.double() @ weights.T).abs() / allowed).max() < 1
         assert not native.matmul_small(torch.zeros(m, columns), data, type, instruction_set=instruction_set).any()
 
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from batches import in_blocks
 from nomoat.core.errors import UsageError
 from nomoat.core.store import Store
 from nomoat.engine import rounding
+from nomoat.engine.names import open_stack
 from nomoat.engine.options import ServiceOptions
-from nomoat.kernels import bfloat16, native
+from nomoat.kernels import quick
+from nomoat.serve import run
 from nomoat.serve.options import ServeOptions
 from nomoat.serve.run import opened
 from tiny import tiny_folder
@@ -25,13 +28,14 @@ def store(own_home: Path) -> Store:
 
 def greeted(store: Store, monkeypatch: pytest.MonkeyPatch, *, rounded: bool = True) -> list[str]:
     """What is said before the desk is open."""
-    monkeypatch.setattr(bfloat16, "LEAST_WEIGHTS", 1)
+    monkeypatch.setattr(quick, "LEAST_WEIGHTS", 1)
+    monkeypatch.setattr(run, "open_stack", lambda store, spec: (in_blocks(open_stack(store, spec)[0]), ()))
     said: list[str] = []
     with opened(store, "tiny", ServeOptions(), ServiceOptions(round_prompts=rounded), said.append):
         return said
 
 
-@pytest.mark.skipif(not native.has_tiles(), reason="this processor has no tiles of bfloat16")
+@pytest.mark.skipif(not quick.available(), reason="this processor is no quicker with rounded numbers")
 def test_what_rounding_changes_is_told_or_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     (told,) = greeted(store, monkeypatch)
     assert told.startswith("prompts are rounded: 0.0") and "of 384 places" in told
@@ -42,6 +46,7 @@ def test_what_rounding_changes_is_told_or_refused(store: Store, monkeypatch: pyt
     assert greeted(store, monkeypatch, rounded=False) == []
 
 
-def test_without_tiles_prompts_stay_exact(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "has_tiles", lambda: False)
-    assert greeted(store, monkeypatch) == ["prompts are read exactly: this processor has no tiles of bfloat16"]
+def test_where_nothing_is_won_prompts_stay_exact(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOMOAT_KERNELS", "avx2")
+    (told,) = greeted(store, monkeypatch)
+    assert told == "prompts are read exactly: this processor is no quicker with rounded ones on tiny"

@@ -66,7 +66,8 @@ static NM_INLINE Vector fold_fours(Vector a, Vector b) {
 }
 
 // Four sums each of rows i, i + 4, i + 8 and i + 12.
-static NM_INLINE Vector fours(const NarrowRows& rows, int i) {
+template <class Rows>
+static NM_INLINE Vector fours(const Rows& rows, int i) {
     const Vector a = fold_fours<0x44, 0xEE>(rows.sums(i).at[0], rows.sums(i + 4).at[0]);
     const Vector b = fold_fours<0x44, 0xEE>(rows.sums(i + 8).at[0], rows.sums(i + 12).at[0]);
     return fold_fours<0x88, 0xDD>(a, b);
@@ -80,7 +81,8 @@ static NM_INLINE Vector fold(Vector a, Vector b) {
 }
 
 // Four sums each of rows i and i + 4.
-static NM_INLINE Vector fours(const NarrowRows& rows, int i) {
+template <class Rows>
+static NM_INLINE Vector fours(const Rows& rows, int i) {
     const Sixteen first = rows.sums(i), second = rows.sums(i + 4);
     const Vector a = add(first.at[0], first.at[1]), b = add(second.at[0], second.at[1]);
     return add(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
@@ -89,7 +91,8 @@ static NM_INLINE Vector fours(const NarrowRows& rows, int i) {
 #endif
 
 // sum_k x[k] w[i, k] of WIDTH rows, in their order.
-static NM_INLINE Vector add_up(const NarrowRows& rows) {
+template <class Rows>
+static NM_INLINE Vector add_up_rows(const Rows& rows) {
     const Vector a = fold<0x44, 0xEE>(fours(rows, 0), fours(rows, 1));
     const Vector b = fold<0x44, 0xEE>(fours(rows, 2), fours(rows, 3));
     return fold<0x88, 0xDD>(a, b);
@@ -105,11 +108,11 @@ static void narrow(const Product& product, int64_t begin, int64_t end) {
             const float* x = product.x + m * product.cols;
             float* y = product.y + m * product.y_stride + r;
             if (n == WIDTH) {
-                const Vector sum = add_up(NarrowRows{w, apart, product.cols, x, WIDTH - 1});
+                const Vector sum = add_up_rows(NarrowRows{w, apart, product.cols, x, WIDTH - 1});
                 store(y, product.add ? add(load(y), sum) : sum);
                 continue;
             }
-            store(sums, add_up(NarrowRows{w, apart, product.cols, x, static_cast<int>(n - 1)}));
+            store(sums, add_up_rows(NarrowRows{w, apart, product.cols, x, static_cast<int>(n - 1)}));
             for (int64_t i = 0; i < n; ++i) {
                 y[i] = product.add ? y[i] + sums[i] : sums[i];
             }

@@ -89,35 +89,86 @@ static float exponentials(float* scores, int64_t n) {
     return add_up(sums);
 }
 
+constexpr int TURNS = 2;  // sums of every second token: one alone would wait for its last addition
+
 // out = sum_j weights[j] values[places[j]], N * LANES numbers of each from `k` on.
 template <int N>
 static void weighted(const Query& query, int64_t k, float by) {
-    alignas(64) float sums[N * LANES] = {}, spread[LANES];
-    Vector sum[N * PARTS];
-    for (int i = 0; i < N * PARTS; ++i) {
-        sum[i] = load(sums + i * WIDTH);
+    alignas(64) float sums[TURNS][N * LANES] = {}, spread[LANES];
+    Vector sum[TURNS][N * PARTS];
+    for (int turn = 0; turn < TURNS; ++turn) {
+        for (int i = 0; i < N * PARTS; ++i) {
+            sum[turn][i] = load(sums[turn] + i * WIDTH);
+        }
     }
-    for (int64_t j = 0; j < query.n; ++j) {
+    const auto meet = [&](int64_t j, Vector* onto) {
         std::fill(spread, spread + WIDTH, query.scores[j]);
         const Vector weight = load(spread);
         const float* value = query.values + query.places[j] * query.stride + k;
         for (int i = 0; i < N * PARTS; ++i) {
-            sum[i] = multiply_add(weight, load(value + i * WIDTH), sum[i]);
+            onto[i] = multiply_add(weight, load(value + i * WIDTH), onto[i]);
+        }
+    };
+    int64_t j = 0;
+    for (; j + TURNS <= query.n; j += TURNS) {
+        for (int turn = 0; turn < TURNS; ++turn) {
+            meet(j + turn, sum[turn]);
         }
     }
-    for (int i = 0; i < N * PARTS; ++i) {
-        store(sums + i * WIDTH, sum[i]);
+    for (; j < query.n; ++j) {
+        meet(j, sum[0]);
+    }
+    for (int turn = 0; turn < TURNS; ++turn) {
+        for (int i = 0; i < N * PARTS; ++i) {
+            store(sums[turn] + i * WIDTH, sum[turn][i]);
+        }
     }
     for (int i = 0; i < N * LANES; ++i) {
-        query.out[k + i] = sums[i] * by;
+        query.out[k + i] = (sums[0][i] + sums[TURNS - 1][i]) * by;
+    }
+}
+
+#if NM_VECTOR
+
+// Keys that one query meets, WIDTH of them: their sums are added up together, in the order of `inner`.
+struct Keys {
+    const Query& query;
+    int64_t first;
+
+    NM_INLINE Sixteen sums(int i) const {
+        const float *q = query.q, *key = query.keys + query.places[first + i] * query.stride;
+        Sixteen sum;
+        for (int p = 0; p < PARTS; ++p) {
+            sum.at[p] = multiply(load(q + p * WIDTH), load(key + p * WIDTH));
+        }
+        for (int64_t k = LANES; k < query.width; k += LANES) {
+            for (int p = 0; p < PARTS; ++p) {
+                sum.at[p] = multiply_add(load(q + k + p * WIDTH), load(key + k + p * WIDTH), sum.at[p]);
+            }
+        }
+        return sum;
+    }
+};
+
+#endif
+
+static void score(const Query& query) {
+    int64_t j = 0;
+#if NM_VECTOR
+    if (query.width % LANES == 0) {
+        for (; j + WIDTH <= query.n; j += WIDTH) {
+            store(query.scores + j, multiply(add_up_rows(Keys{query, j}), all(query.scale)));
+        }
+    }
+#endif
+    for (; j < query.n; ++j) {
+        query.scores[j] = inner(query.q, query.keys + query.places[j] * query.stride, query.width) * query.scale;
     }
 }
 
 static void attend(const Query& query) {
     const int64_t n = query.n, width = query.width, padded = (n + LANES - 1) / LANES * LANES;
-    for (int64_t j = 0; j < n; ++j) {
-        query.scores[j] = inner(query.q, query.keys + query.places[j] * query.stride, width) * query.scale;
-    }
+    score(query);
     if (query.softcap > 0) {
         for (int64_t j = 0; j < n; ++j) {
             query.scores[j] = query.softcap * tangent(query.scores[j] / query.softcap);

@@ -22,6 +22,7 @@ from nomoat.engine.room import PagedRoom
 from nomoat.engine.rounding import can_round
 from nomoat.engine.schedule import Scheduler, Segment
 from nomoat.engine.wear import Wear, cached_under
+from nomoat.kernels import memory
 from nomoat.kernels.quick import quick_products
 from nomoat.model.cache import PAGE, KVCache, Layout
 from nomoat.model.delta import AnyStack, MixedStack, Stack, Wearable, stack_key
@@ -214,7 +215,8 @@ class Batch:
         lengths = [segment.length for segment in segments]
         layout = Layout(lengths, [segment.start for segment in segments], [segment.request for segment in segments])
         worn = self._worn(segments, lengths)
-        hidden = self._base.decoder.forward(torch.tensor(tokens), layout, worn, self._cache)  # (T, D)
+        with memory.lasting():
+            hidden = self._base.decoder.forward(torch.tensor(tokens), layout, worn, self._cache)  # (T, D)
         return dict(zip((one.request for one in segments), torch.split(hidden, lengths), strict=True))
 
     def _draw(self, drawing: list[tuple[Segment, Tensor]]) -> list[Piece]:

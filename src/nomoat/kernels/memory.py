@@ -14,6 +14,7 @@ import dataclasses
 import math
 import mmap
 import sys
+import threading
 import weakref
 from contextvars import ContextVar, Token
 from types import TracebackType
@@ -103,6 +104,19 @@ class Pool:
                 self._idle.remove(other)
                 piece = _Piece(piece.segment, min(piece.start, other.start), piece.size + other.size)
         self._idle.append(piece)
+
+
+class _Lasting(threading.local):
+    def __init__(self) -> None:
+        self.pool = Pool()
+
+
+_LASTING = _Lasting()
+
+
+def lasting() -> Pool:
+    """This thread's own pool, which stays: for short work that comes again and again, as a server's steps do."""
+    return _LASTING.pool
 
 
 def _map(size: int, *, huge: bool = True) -> mmap.mmap:

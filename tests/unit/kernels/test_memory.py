@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 
+import psutil
+import pytest
 import torch
 
-from nomoat.kernels.memory import LEAST_BYTES, Pool, empty
+from nomoat.kernels.memory import LEAST_BYTES, Pool, empty, lasting, zeros
 
 COUNT = LEAST_BYTES // 4
 
@@ -82,3 +84,28 @@ def test_gradients_flow_through_tensors_of_a_pool() -> None:
         x = empty(COUNT, 2).fill_(1.0)
         (x @ weight).sum().backward()  # type: ignore[no-untyped-call]
     assert weight.grad is not None and weight.grad.tolist() == [[COUNT, COUNT], [COUNT, COUNT]]
+
+
+def test_a_lasting_pool_is_its_threads_own_and_is_used_again() -> None:
+    pool = lasting()
+    assert lasting() is pool
+    with pool:
+        first = empty(1 << 20)
+    at, mapped = first.data_ptr(), pool.mapped_bytes
+    del first
+    with lasting():
+        assert empty(1 << 20).data_ptr() == at and pool.mapped_bytes == mapped
+    others: list[Pool] = []
+    thread = threading.Thread(target=lambda: others.append(lasting()))
+    thread.start()
+    thread.join()
+    assert others[0] is not pool
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+def test_zeros_take_no_memory_before_they_are_touched(dtype: torch.dtype) -> None:
+    before = psutil.Process().memory_info().rss
+    large = zeros((1 << 28,), dtype)
+    large[5] = 7
+    assert large.shape == (1 << 28,) and large.dtype == dtype and large[:10].sum() == 7
+    assert psutil.Process().memory_info().rss - before < 1 << 26

@@ -17,7 +17,7 @@
 namespace nomoat {
 namespace {
 
-constexpr int ABI = 9;
+constexpr int ABI = 10;
 constexpr int64_t PIECE = 1024;               // weights expanded at a time: 4 KiB, a multiple of every block
 constexpr int64_t WEIGHTS_PER_CHUNK = 32768;  // what a thread takes at a time: some ten microseconds of work
 

@@ -110,10 +110,10 @@ static void meet_unpacked(const uint8_t* x, int64_t m, const Unpacked& unpacked,
 
 template <class Type>
 static void meet_all(const uint8_t* x, int64_t m, const Unpacked& unpacked, int64_t n, __m512* so_far) {
-    const auto meet = m == 1  ? meet_unpacked<Type, 1>
-                      : m < 3 ? meet_unpacked<Type, 2>
-                      : m < 5 ? meet_unpacked<Type, 4>
-                      : m < 9 ? meet_unpacked<Type, 8>
+    const auto meet = m == 1   ? meet_unpacked<Type, 1>
+                      : m < 3  ? meet_unpacked<Type, 2>
+                      : m < 5  ? meet_unpacked<Type, 4>
+                      : m < 9  ? meet_unpacked<Type, 8>
                       : m < 13 ? meet_unpacked<Type, 12>
                                : meet_unpacked<Type, 16>;
     meet(x, m, unpacked, n, so_far);

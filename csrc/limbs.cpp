@@ -44,12 +44,15 @@ namespace limbs {
 
 constexpr int64_t CHUNK_BYTES = 1 << 19;  // of limbs that stay in the second-level cache
 
-// Whole tiles of rows, no more than the cache holds, and shares enough for all threads.
+// Whole tiles of rows, no more than the cache holds, and shares enough for all threads, as many for each.
 int64_t rows_of_a_chunk(int64_t m, int64_t cols, int parts, int64_t panels, int threads) {
     const int64_t fit = std::max<int64_t>(96, CHUNK_BYTES / (parts * cols));
-    const int64_t shares = (4 * threads + panels - 1) / panels;
-    const int64_t chunks = std::max((m + fit - 1) / fit, std::min(shares, m / 48));
-    const int64_t each = (m + std::max<int64_t>(1, chunks) - 1) / std::max<int64_t>(1, chunks);
+    const int64_t shares = (4 * threads + panels - 1) / panels, most = m / 48;  // fewer rows: unpacking costs too much
+    int64_t chunks = std::max({int64_t{1}, (m + fit - 1) / fit, std::min(shares, most)});
+    while (chunks < most && panels * chunks % threads != 0) {
+        ++chunks;
+    }
+    const int64_t each = (m + chunks - 1) / chunks;
     return (each + limbs::TILE_OF_ROWS - 1) / limbs::TILE_OF_ROWS * limbs::TILE_OF_ROWS;
 }
 

@@ -2,12 +2,12 @@
 
 constexpr int64_t MOST_DEPTH = 576;           // weights of each output that are unpacked together
 constexpr int64_t APART = 4 * PANEL_64;       // bytes from one four of depths to the next
-constexpr int64_t TILE_OF_ROWS = 3;               // rows of x whose sums are in registers, whole and scaled
-constexpr int64_t VECTORS = PANEL_64 / ROWS;      // of outputs
+constexpr int64_t TILE_OF_ROWS = 3;           // rows of x whose sums are in registers, whole and scaled
+constexpr int64_t VECTORS = PANEL_64 / ROWS;  // of outputs
 
 // A panel of outputs: weight = d q + m. In `starts` is what integer sums begin with, since the bytes of x are too large.
 struct Panel {
-    alignas(64) uint8_t q[MOST_DEPTH * PANEL_64];  // (depth / 4, outputs, 4), about zero
+    alignas(64) uint8_t q[MOST_DEPTH * PANEL_64];  // (depth / 4, outputs, 4), signed
     alignas(64) float d[MOST_DEPTH / 16][PANEL_64];
     alignas(64) float m[MOST_DEPTH / 16][PANEL_64];
     alignas(64) int32_t starts[MOST_DEPTH / 16][PANEL_64];

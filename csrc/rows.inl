@@ -91,32 +91,36 @@ static float exponentials(float* scores, int64_t n) {
 
 constexpr int TURNS = 2;  // sums of every second token: one alone would wait for its last addition
 
+// sum += weights[j] values[places[j]].
+template <int N>
+static NM_INLINE void add_value(const Query& query, int64_t j, int64_t k, Vector* sum) {
+    alignas(64) float spread[LANES];
+    std::fill(spread, spread + WIDTH, query.scores[j]);
+    const Vector weight = load(spread);
+    const float* value = query.values + query.places[j] * query.stride + k;
+    for (int i = 0; i < N * PARTS; ++i) {
+        sum[i] = multiply_add(weight, load(value + i * WIDTH), sum[i]);
+    }
+}
+
 // out = sum_j weights[j] values[places[j]], N * LANES numbers of each from `k` on.
 template <int N>
 static void weighted(const Query& query, int64_t k, float by) {
-    alignas(64) float sums[TURNS][N * LANES] = {}, spread[LANES];
+    alignas(64) float sums[TURNS][N * LANES] = {};
     Vector sum[TURNS][N * PARTS];
     for (int turn = 0; turn < TURNS; ++turn) {
         for (int i = 0; i < N * PARTS; ++i) {
             sum[turn][i] = load(sums[turn] + i * WIDTH);
         }
     }
-    const auto meet = [&](int64_t j, Vector* onto) {
-        std::fill(spread, spread + WIDTH, query.scores[j]);
-        const Vector weight = load(spread);
-        const float* value = query.values + query.places[j] * query.stride + k;
-        for (int i = 0; i < N * PARTS; ++i) {
-            onto[i] = multiply_add(weight, load(value + i * WIDTH), onto[i]);
-        }
-    };
     int64_t j = 0;
     for (; j + TURNS <= query.n; j += TURNS) {
         for (int turn = 0; turn < TURNS; ++turn) {
-            meet(j + turn, sum[turn]);
+            add_value<N>(query, j + turn, k, sum[turn]);
         }
     }
     for (; j < query.n; ++j) {
-        meet(j, sum[0]);
+        add_value<N>(query, j, k, sum[0]);
     }
     for (int turn = 0; turn < TURNS; ++turn) {
         for (int i = 0; i < N * PARTS; ++i) {

@@ -22,7 +22,7 @@ from nomoat.formats.blocks import block_type
 from nomoat.kernels.memory import empty
 
 MODULE: Final = "nomoat.kernels._native"
-ABI: Final = 9
+ABI: Final = 10
 LEVELS: Final = ("portable", "avx2", "avx-vnni", "avx512", "amx")  # what a machine can have, each with those before
 SETS: Final = ("portable", "avx2", "avx512", "amx")  # of the block kernels, by the number the library gives them
 MAX_SMALL: Final = 16  # rows of x that matmul_small takes

@@ -1,8 +1,9 @@
 // The C functions that Python calls: stored blocks to float32, and products with stored blocks.
 //
 // The kernels are compiled three times, for AVX-512, for AVX2 and for any machine, and chosen at run time; few.cpp and
-// few_limbs.cpp have products for machines with tiles and with eight-bit integers. All three give the same bits in nm_expand: every operation is rounded by
-// itself (-ffp-contract=off). Only the sums of nm_matmul_small use fused multiply-add where the machine has it.
+// few_limbs.cpp have products for machines with tiles and with eight-bit integers. All three give the same bits in
+// nm_expand: every operation is rounded by itself (-ffp-contract=off). Only the sums of nm_matmul_small use fused
+// multiply-add where the machine has it, or integers.
 
 #include <algorithm>
 #include <cmath>

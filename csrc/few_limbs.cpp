@@ -20,12 +20,11 @@ namespace nomoat {
 
 namespace {
 
-constexpr int64_t FEW_DEPTH = 256;    // weights of each row that are unpacked together
-constexpr int64_t RUN_OF_X = 32;      // numbers of a row of x under one scale
+constexpr int64_t FEW_DEPTH = 256;  // weights of each row that are unpacked together
 
 // 32 columns of a split row: x = scale (65536 limbs[0] + 256 limbs[1] + limbs[2]).
 struct RunOfRow {
-    int8_t limbs[3][RUN_OF_X];
+    int8_t limbs[3][RUN];
     float scale, sum;    // of the numbers that the limbs stand for
     int32_t sums[2][3];  // of the limbs in each half of the run
 };
@@ -33,36 +32,24 @@ static_assert(sizeof(RunOfRow) == 128, "whole lines of the cache");
 
 constexpr int64_t size_of_run(int64_t m) { return m * static_cast<int64_t>(sizeof(RunOfRow)); }
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))), \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c,prefer-vector-width=512")
-#endif
-namespace few_limbs {
-#include "few_limbs.inl"
-}  // namespace few_limbs
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#define NM_BODY "few_limbs.inl"
+#include "with_vnni.inl"
+#undef NM_BODY
 
 bool takes(const BlockType& type, int64_t rows) {
-    return rows >= few_limbs::ROWS && few_limbs::products[type.index] != nullptr;
+    return rows >= vnni::ROWS && vnni::products[type.index] != nullptr;
 }
 
-int64_t split_size(int64_t m, int64_t cols) { return cols / RUN_OF_X * size_of_run(m); }
+int64_t split_size(int64_t m, int64_t cols) { return cols / RUN * size_of_run(m); }
 
 void multiply_few(const Product& product, int64_t begin, int64_t end) {
-    few_limbs::products[product.type->index](product, begin, end);
+    vnni::products[product.type->index](product, begin, end);
 }
 
 }  // namespace
 
 const Few* few_in_limbs() {
-    static constexpr Few FEW = {takes, split_size, few_limbs::split, multiply_few};
+    static constexpr Few FEW = {takes, split_size, vnni::split, multiply_few};
     return has_limbs() ? &FEW : nullptr;
 }
 

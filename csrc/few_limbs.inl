@@ -32,7 +32,7 @@ static NM_INLINE void store_limbs(__m512i whole, int64_t half, RunOfRow& to) {
 static void split(const float* x, int64_t m, int64_t cols, uint8_t* to) {
     constexpr float MOST = 127.0f * 65536.0f, LEAST = 1e-30f;
     auto* run = reinterpret_cast<RunOfRow*>(to);
-    for (int64_t k = 0; k < cols; k += RUN_OF_X) {
+    for (int64_t k = 0; k < cols; k += RUN) {
         for (int64_t i = 0; i < m; ++i, ++run) {
             const __m512 a = _mm512_loadu_ps(x + i * cols + k), b = _mm512_loadu_ps(x + i * cols + k + 16);
             const float largest = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(a), _mm512_abs_ps(b)));
@@ -71,7 +71,7 @@ static NM_INLINE __m512 together(__m512i top, __m512i middle, __m512i low) {
 // rows behind m hold is nobody's.
 template <class Type, int M>
 static void meet_unpacked(const uint8_t* x, int64_t m, const Unpacked& unpacked, int64_t n, __m512* so_far) {
-    constexpr int64_t FOURS = Type::UNDER_A_SCALE / 4, PER_RUN = RUN_OF_X / Type::UNDER_A_SCALE;
+    constexpr int64_t FOURS = Type::UNDER_A_SCALE / 4, PER_RUN = RUN / Type::UNDER_A_SCALE;
     __m512 sums[M];
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i) {
@@ -123,7 +123,7 @@ template <class Type>
 static NM_INLINE void groups_product(const Product& product, const Groups& groups, Ahead& ahead, Unpacked& unpacked,
                                      __m512 (*sums)[MAX_ROWS]) {
     const Bytes<4 * ROWS, ROWS, false> out = {unpacked.q, unpacked.d[0], unpacked.m[0]};
-    const uint8_t* x = product.split + groups.k / RUN_OF_X * size_of_run(product.m);
+    const uint8_t* x = product.split + groups.k / RUN * size_of_run(product.m);
     for (int64_t g = 0; g < groups.count(); ++g) {
         const int64_t row = groups.row(product, g);
         if (product.soon != nullptr) {

@@ -22,25 +22,9 @@ namespace nomoat {
 
 namespace {
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))), \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c,prefer-vector-width=512")
-#endif
-namespace limbs {
-#include "limbs_rows.inl"
-
-#include "limbs_blocks.inl"
-
-#include "limbs_product.inl"
-}  // namespace limbs
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#define NM_BODY "limbs_product.inl"
+#include "with_vnni.inl"
+#undef NM_BODY
 
 constexpr int64_t CHUNK_BYTES = 1 << 19;  // of limbs that stay in the second-level cache
 
@@ -53,20 +37,20 @@ int64_t rows_of_a_chunk(int64_t m, int64_t cols, int parts, int64_t panels, int 
         ++chunks;
     }
     const int64_t each = (m + chunks - 1) / chunks;
-    return (each + limbs::TILE_OF_ROWS - 1) / limbs::TILE_OF_ROWS * limbs::TILE_OF_ROWS;
+    return (each + vnni::TILE_OF_ROWS - 1) / vnni::TILE_OF_ROWS * vnni::TILE_OF_ROWS;
 }
 
 template <int PARTS>
 void rows_to_limbs(const LimbsProduct& product, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-        limbs::to_limbs<PARTS>(product, row);
+        vnni::to_limbs<PARTS>(product, row);
     }
 }
 
 // Items are panels of one chunk of rows, then of the next: a chunk stays in the cache while the weights pass by.
 template <int PARTS>
 void multiply_panels(const LimbsProduct& product, int64_t begin, int64_t end) {
-    const limbs::PanelsOf& of = limbs::panels[product.type->index];
+    const vnni::PanelsOf& of = vnni::panels[product.type->index];
     for (int64_t item = begin; item < end; ++item) {
         const int64_t row = item / product.panels * product.chunk_rows;
         (PARTS == 1 ? of.in_one : of.in_two)(product, item % product.panels, row,
@@ -85,7 +69,7 @@ void multiply(LimbsProduct& product, int threads) {
         size = wanted;
     }
     auto* scales = reinterpret_cast<float*>(room.get() + bytes);  // bytes is a multiple of 32
-    product.limbs = {product.cols, runs, room.get(), scales, scales + product.m * runs};
+    product.limbs = {runs, room.get(), scales, scales + product.m * runs};
     product.panels = (product.rows + PANEL_64 - 1) / PANEL_64;
     product.chunk_rows = rows_of_a_chunk(product.m, product.cols, PARTS, product.panels, threads);
     const int64_t chunks = (product.m + product.chunk_rows - 1) / product.chunk_rows;
@@ -94,7 +78,7 @@ void multiply(LimbsProduct& product, int threads) {
 }
 
 bool takes(const BlockType* type, int64_t rows) {
-    return has_limbs() && type != nullptr && rows >= limbs::ROWS && limbs::panels[type->index].in_one != nullptr;
+    return has_limbs() && type != nullptr && rows >= vnni::ROWS && vnni::panels[type->index].in_one != nullptr;
 }
 
 }  // namespace

@@ -8,16 +8,16 @@
 
 namespace nomoat {
 
-constexpr int64_t RUN = 32;     // numbers of a row of x under one scale
+constexpr int64_t RUN = 32;       // numbers of a row of x under one scale
 constexpr int64_t PANEL_64 = 64;  // outputs that lie side by side
 
 // Rows of x as whole numbers: x = scale (256 high + low), or scale high where one limb is all. High bytes are 128 too
 // large.
 struct Limbs {
-    int64_t cols, runs;  // runs = cols / RUN
-    uint8_t* bytes;      // (parts, rows, cols), the high limbs first
-    float* scales;       // (rows, runs)
-    float* sums;         // (rows, runs), of the numbers that the limbs stand for
+    int64_t runs;    // of a row
+    uint8_t* bytes;  // (parts, rows, cols), the high limbs first
+    float* scales;   // (rows, runs)
+    float* sums;     // (rows, runs), of the numbers that the limbs stand for
 };
 
 struct LimbsProduct {

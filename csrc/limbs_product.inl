@@ -1,5 +1,9 @@
 // Limbs of x against unpacked blocks. Included inside a namespace compiled for AVX-512-VNNI; see limbs.cpp.
 
+#include "limbs_rows.inl"
+
+#include "limbs_blocks.inl"
+
 constexpr int64_t MOST_DEPTH = 576;           // weights of each output that are unpacked together
 constexpr int64_t APART = 4 * PANEL_64;       // bytes from one four of depths to the next
 constexpr int64_t TILE_OF_ROWS = 3;           // rows of x whose sums are in registers, whole and scaled
